@@ -15,7 +15,7 @@ from benchmarks import RESULTS, bundled, model, peak, peers, server, workload
 from benchmarks.contenders import Contender, Worker
 from benchmarks.machine import machine
 from rerankd._common.processor import HALF_PRECISION_FLAGS, cpu_flags, usable_cores
-from rerankd.scoring.amx import library
+from rerankd.scoring.native import library
 
 BASELINE = "sentence-transformers"
 
@@ -42,7 +42,7 @@ def contenders(shape: str, folder: Path, device: str) -> list[Contender]:
     ]
     if library.unavailable() is None:
         for precision in ("bf16", "int8"):
-            found.append(Contender(f"rerankd amx {precision}", "rerankd", checkpoint, precision=precision))
+            found.append(Contender(f"rerankd native {precision}", "rerankd", checkpoint, precision=precision))
     return found
 
 
@@ -109,8 +109,8 @@ def single_pair(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         )
     if library.unavailable() is None:
         for precision in ("bf16", "int8"):
-            row = {"shape": "m3", "backend": "amx", "precision": precision}
-            yield row | _latency(checkpoint, arguments.threads, "amx", precision)
+            row = {"shape": "m3", "backend": "native", "precision": precision}
+            yield row | _latency(checkpoint, arguments.threads, "native", precision)
 
 
 def _latency(folder: Path, threads: int, backend: str, precision: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where the AMX backend's time goes: shares of its parts, of the tokenizer and of Python, for each shape.
+"""Where the native backend's time goes: shares of its parts, of the tokenizer and of Python, for each shape.
 
     python -m benchmarks.profile --shapes mini base m3
 
@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks import machine, model, workload
 from rerankd.models.files import load_model
-from rerankd.scoring.amx import library
-from rerankd.scoring.amx.backend import AmxBackend
 from rerankd.scoring.batches import plan_batches
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
+from rerankd.scoring.native import library
+from rerankd.scoring.native.backend import NativeBackend
 from rerankd.scoring.scorer import Scorer
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def profile(shape: str, precision: str, models: Path, turns: int) -> dict[str, A
         turns: requests that are measured.
     """
     files = load_model("mini" if shape == BUNDLED else str(model.make_checkpoint(shape, models)))
-    backend = AmxBackend(files, precision=precision, threads=1)
+    backend = NativeBackend(files, precision=precision, threads=1)
     scorer = Scorer(PairEncoder(files.tokenizer(), files.manifest.template), backend)
     truncation = TruncationOptions(min(MAX_LENGTH, files.manifest.max_length))
     limits = scorer.batch_limits(16384)

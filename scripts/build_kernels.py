@@ -1,4 +1,4 @@
-"""Build hook: compiles the AMX kernels into the package where the platform has a C compiler for them.
+"""Build hook: compiles the native kernels into the package where the platform has a C compiler for them.
 
 Without one, the package is built without the kernels, and works without them. `CC` names another compiler, such as
 `CC="python -m ziglang cc"`, which is on PyPI.
@@ -17,7 +17,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("src/rerankd/scoring/amx")
+FOLDER = Path("src/rerankd/scoring/native")
 SOURCE, LIBRARY = FOLDER / "encoder.c", FOLDER / "libencoder.so.1"
 FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16", "amx-tile", "amx-int8", "amx-bf16", "fma")
 OPTIONS = ("-std=c11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", *(f"-m{feature}" for feature in FEATURES))
@@ -48,7 +48,7 @@ def compile_kernels(root: Path) -> bool:
         ([path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), []
     )
     if not compiler:
-        print("rerankd: no C compiler was found, so the AMX kernels are left out", file=sys.stderr)  # noqa: T201
+        print("rerankd: no C compiler was found, so the native kernels are left out", file=sys.stderr)  # noqa: T201
         return False
     working = root / LIBRARY.with_suffix(f".{os.getpid()}")
     command = [*compiler, *OPTIONS, "-o", str(working), str(root / SOURCE), "-lm"]
@@ -56,7 +56,7 @@ def compile_kernels(root: Path) -> bool:
         subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
     except (OSError, subprocess.CalledProcessError) as error:
         reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        print(f"rerankd: the AMX kernels are left out, since {compiler[0]} failed: {reason[-1:]}", file=sys.stderr)  # noqa: T201
+        print(f"rerankd: the native kernels are left out, since {compiler[0]} failed: {reason[-1:]}", file=sys.stderr)  # noqa: T201
         working.unlink(missing_ok=True)
         return False
     working.replace(root / LIBRARY)

@@ -19,8 +19,8 @@ from rerankd.cli.output import cell, stdout, tick, wants_json, write_rows
 from rerankd.errors import RerankdError
 from rerankd.models.files import load_model
 from rerankd.models.hub import endpoint, offline
-from rerankd.scoring.amx import library
 from rerankd.scoring.backend import choose_backend
+from rerankd.scoring.native import library
 from rerankd.settings import load_settings
 
 _FLAGS = ("avx2", "avx512f", "asimd", *sorted(INT8_FLAGS.union(*HALF_PRECISION_FLAGS.values())))

@@ -13,7 +13,7 @@ from rerankd.models.families.bert import BertArchitecture
 
 LIBRARY = Path(__file__).with_name("libencoder.so.1")  # made by scripts/build_kernels.py; no module to import
 INTERFACE = 1  # of the library: signatures and structures below and in encoder.c
-SWITCH = "RERANKD_AMX"
+SWITCH = "RERANKD_NATIVE"
 FLAGS = frozenset({"amx_tile", "amx_bf16", "amx_int8", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"})
 
 
@@ -66,24 +66,24 @@ class Comparison(ctypes.Structure):
 def unsupported(architecture: Architecture) -> str | None:
     """Return why the kernels cannot compute an architecture, a sentence; None if they can."""
     if not isinstance(architecture, BertArchitecture):
-        return "The AMX kernels compute BERT and XLM-RoBERTa."
+        return "The native kernels compute BERT and XLM-RoBERTa."
     width = architecture.hidden // architecture.heads
     if architecture.hidden % 64 or architecture.intermediate % 64 or width % 32:
-        return "The AMX kernels need sizes that are multiples of 64, and attention heads of a multiple of 32."
+        return "The native kernels need sizes that are multiples of 64, and attention heads of a multiple of 32."
     return None
 
 
 def unavailable() -> str | None:
     """Return why this process does not run the kernels, a sentence; None if it does.
 
-    `RERANKD_AMX=off` switches them off, so that machines with and without AMX compute the same scores.
+    `RERANKD_NATIVE=off` switches them off, so that machines with and without AMX compute the same scores.
     """
     if os.environ.get(SWITCH, "").lower() in ("0", "off", "false", "no"):
-        return f"The AMX kernels are switched off by the environment variable {SWITCH}."
+        return f"The native kernels are switched off by the environment variable {SWITCH}."
     if not cpu_flags() >= FLAGS:
         return "This CPU has no AMX instructions for bf16 and int8."
     if built_without_kernels():
-        return "rerankd was installed without its AMX kernels, since no C compiler was found."
+        return "rerankd was installed without its native kernels, since no C compiler was found."
     return _loaded()[1]
 
 
@@ -109,9 +109,9 @@ def _loaded() -> tuple[ctypes.CDLL | None, str | None]:
     try:
         loaded = ctypes.CDLL(str(LIBRARY))
     except OSError as error:
-        return None, f"The AMX kernels cannot be loaded ({error})."
+        return None, f"The native kernels cannot be loaded ({error})."
     if getattr(loaded, "rerankd_interface", lambda: 0)() != INTERFACE:
-        return None, "The AMX kernels were built for another version of rerankd; install the package again."
+        return None, "The native kernels were built for another version of rerankd; install the package again."
     loaded.rerankd_memory.restype = ctypes.c_size_t
     loaded.rerankd_memory.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
     loaded.rerankd_logits.restype = None

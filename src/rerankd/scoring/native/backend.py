@@ -1,4 +1,4 @@
-"""AMX backend, on CPUs with Intel's matrix instructions.
+"""Native backend, on CPUs with Intel's matrix instructions.
 
 Sequences are packed, so nothing is padded, and each call runs on one core: several calls at once share the weights
 and never wait for each other. A score does not depend on what else is in the batch, bit for bit: every row has its own
@@ -20,10 +20,10 @@ from rerankd.models.families.bert import as_bert
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.onnx_constants import onnx_constants
 from rerankd.models.template import as_pair_template
-from rerankd.scoring.amx import library
-from rerankd.scoring.amx.compiled import compiled_arrays
-from rerankd.scoring.amx.weights import PackedWeights, packed_arrays, pointer
 from rerankd.scoring.encoder import EncodedPair
+from rerankd.scoring.native import library
+from rerankd.scoring.native.compiled import compiled_arrays
+from rerankd.scoring.native.weights import PackedWeights, packed_arrays, pointer
 from rerankd.scoring.packed import PackedRows, packed_rows
 
 PRECISIONS = ("bf16", "int8")
@@ -31,7 +31,7 @@ BATCH_TOKENS = 1024  # more rows read the weights less often, fewer stay in the 
 KEPT_BYTES = 64_000_000  # working memory of a thread that is kept for the next call
 
 
-class AmxBackend:
+class NativeBackend:
     """Backend of checkpoints of BERT and XLM-RoBERTa, and of compiled int8 models. Thread-safe.
 
     Args:
@@ -45,7 +45,7 @@ class AmxBackend:
             not run them.
     """
 
-    name = "amx"
+    name = "native"
     reason = ""
     device = "cpu"
     max_batch_pairs: int | None = None
@@ -66,10 +66,10 @@ class AmxBackend:
         self.precision = weights.precision if weights else precision or (files.compiled and "int8") or "bf16"
         if self.precision not in PRECISIONS:
             raise InvalidRequestError(
-                f"The AMX backend does not support {self.precision}.", hint=f"Use {' or '.join(PRECISIONS)}."
+                f"The native backend does not support {self.precision}.", hint=f"Use {' or '.join(PRECISIONS)}."
             )
         self.workers = threads or usable_cores()
-        self._architecture = architecture = as_bert(architecture, "The AMX backend")
+        self._architecture = architecture = as_bert(architecture, "The native backend")
         self._template = as_pair_template(files.manifest.template)
         self._library = library.library()
         if weights is not None:
@@ -95,7 +95,7 @@ class AmxBackend:
             ) from error
 
     @property
-    def single_thread(self) -> AmxBackend | None:
+    def single_thread(self) -> NativeBackend | None:
         """This backend: each of its calls runs on one core; None where only one may run."""
         return self if self.workers > 1 else None
 

@@ -14,7 +14,7 @@ from rerankd._common.error_text import first_line
 from rerankd._common.json_parsing import parse_json
 from rerankd.errors import CorruptModelError
 from rerankd.models.families.bert import BertArchitecture
-from rerankd.scoring.amx.weights import PackedWeights
+from rerankd.scoring.native.weights import PackedWeights
 
 INDEX, WEIGHTS = "index.json", "weights.bin"
 ALIGNMENT = 64  # bytes, a line of the cache

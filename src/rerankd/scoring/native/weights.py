@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerankd.models.families.bert import BertArchitecture
-from rerankd.scoring.amx.library import Comparison, Embeddings, Head, Layer, Linear, Shape
+from rerankd.scoring.native.library import Comparison, Embeddings, Head, Layer, Linear, Shape
 
 Array = npt.NDArray[Any]
 Weights = Callable[[str], Array]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rerankd._common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from rerankd.scoring.amx.backend import AmxBackend
+    from rerankd.scoring.native.backend import NativeBackend
 
-__all__ = ["AmxBackend"]
+__all__ = ["NativeBackend"]
 
-__getattr__ = lazy_exports(__name__, {"rerankd.scoring.amx.backend": ("AmxBackend",)})
+__getattr__ = lazy_exports(__name__, {"rerankd.scoring.native.backend": ("NativeBackend",)})
