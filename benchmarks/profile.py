@@ -32,14 +32,17 @@ BUNDLED = "bundled"
 DOCUMENTS, MAX_LENGTH = 50, 512
 
 
-def build() -> None:
-    """Compile the kernels with counters and make them the ones that this process loads."""
-    from scripts.build_kernels import OPTIONS, SOURCE
+def build(chosen: library.Instructions) -> None:
+    """Compile the kernels with counters and make them the ones that this process loads.
 
-    target = ROOT / "build" / "profile" / "libencoder.so.1"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cc", *OPTIONS, "-DPROFILE", "-o", str(target), str(ROOT / SOURCE), "-lm"], check=True)
-    library.LIBRARY = target
+    Args:
+        chosen: instructions to compile for.
+    """
+    from scripts.build_kernels import command, compiler_command
+
+    library.FOLDER = ROOT / "build" / "profile"
+    library.FOLDER.mkdir(parents=True, exist_ok=True)
+    subprocess.run(command(compiler_command(), ROOT, chosen.name, chosen.library, "-DPROFILE"), check=True)
 
 
 def profile(shape: str, precision: str, models: Path, turns: int) -> dict[str, Any]:
@@ -105,10 +108,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--models", type=Path, default=Path("build/bench"))
     arguments = parser.parse_args()
-    if (problem := library.unavailable()) is not None:
+    if (problem := library.unavailable()) is not None or (chosen := library.instructions()) is None:
         sys.exit(problem)
     library._loaded.cache_clear()
-    build()
+    build(chosen)
     report: dict[str, Any] = {"machine": machine.machine(1), "documents": DOCUMENTS, "rows": []}
     print(f"{'':18}{'s/request':>10}" + "".join(f"{name:>19}" for name in (*PARTS, "tokenizer", "Python")))
     for shape in arguments.shapes:

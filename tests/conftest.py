@@ -234,6 +234,18 @@ def native(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip(problem)
 
 
+@pytest.fixture(params=["amx", "avx512", "vnni"])
+def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Switch the native kernels on for each set of instructions that this machine has."""
+    from rerankd.scoring.native import library
+
+    name: str = request.param
+    monkeypatch.setenv(library.SWITCH, name)
+    if (problem := library.unavailable()) is not None:
+        pytest.skip(problem)
+    return name
+
+
 @pytest.fixture(scope="session", params=["bert", "xlmr"])
 def native_checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a random checkpoint for the native kernels: BERT with heads of 32, XLM-RoBERTa with heads of 64."""

@@ -86,7 +86,7 @@ def _cpu_advice(flags: list[str]) -> str:
         return "no int8 instructions found: int8 models gain less here"
     if library.built_without_kernels():
         return f"{library.unavailable()} Install cc, gcc or clang, then install rerankd again."
-    return (library.unavailable() or "") if cpu_flags() >= library.FLAGS else ""
+    return (library.unavailable() or "") if cpu_flags() >= library.INSTRUCTIONS[-1].flags else ""
 
 
 def _version(package: str) -> str:

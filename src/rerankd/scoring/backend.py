@@ -158,10 +158,10 @@ def _native_choice(files: ModelFiles, backend: str, wanted: str | None) -> Backe
         raise InvalidRequestError(problem, hint="Use backend auto.")
     if problem is not None or backend not in ("auto", "native") or wanted not in (None, "bf16", "int8"):
         return None
-    if files.compiled:
-        return BackendChoice("native", "cpu", "int8", "a compiled model, and a CPU with matrix instructions (AMX)")
-    reason = "a checkpoint, and a CPU with matrix instructions (AMX)"
-    return BackendChoice("native", "cpu", wanted or "bf16", reason)
+    chosen = library.instructions()
+    model, title = "a compiled model" if files.compiled else "a checkpoint", chosen.title if chosen else "?"
+    precision = "int8" if files.compiled else wanted or "bf16"
+    return BackendChoice("native", "cpu", precision, f"{model}, and a CPU with {title}: kernels of our own")
 
 
 def _torch_choice(files: ModelFiles, wanted: str | None) -> BackendChoice:

@@ -1,9 +1,10 @@
-/* Transformer encoder (BERT, XLM-RoBERTa: layer normalization after each block) on Intel AMX, in int8 or bfloat16.
+/* Transformer encoder (BERT, XLM-RoBERTa: layer normalization after each block) in int8 or bfloat16, on AVX-512.
  *
  * Sequences are packed: their rows follow each other, so there is no padding. A call uses one thread; the weights are
  * shared by all callers. Matrix products use tiles of 16 rows of 64 bytes. Their left operand ("rows") is stored as
  * [row / 16][byte / 64][row % 16][64], the right one ("panels" of 32 columns) as [column / 32][byte / 64][2][16][64],
- * where a tile holds groups of four bytes of 16 columns, so every tile is 1,024 consecutive bytes.
+ * where a tile holds groups of four bytes of 16 columns, so every tile is 1,024 consecutive bytes. They are computed by
+ * the matrix units of AMX (products_amx.h) or by AVX-512 (products_avx512.h), as the compiler is told.
  *
  * A cross-encoder's head reads the first row of each sequence; a late-interaction model encodes both texts of a pair
  * separately, but in its last layers if it has joint ones, and compares them row by row.
@@ -12,14 +13,11 @@
  * are quantized, so no row depends on another one. Attention is computed in bfloat16 in both cases, sums, softmax and normalization in float32.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <immintrin.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define API __attribute__((visibility("default")))
 
@@ -37,9 +35,13 @@ API uint64_t rerankd_ticks_now(void) { return __rdtsc(); }
 #define START_CLOCK() ((void)0)
 #endif
 #define INLINE static inline __attribute__((always_inline))
-#define TILE 1024 /* bytes */
-#define ROWS 32   /* rows and columns of a block of 2 x 2 tiles */
-#define BARRIER __asm__ volatile("" ::: "memory") /* stores are done before tiles are loaded */
+#define TILE 1024  /* bytes */
+#define COLUMNS 32 /* of a block that is computed at a time; its rows depend on the instructions */
+#ifdef __AMX_TILE__
+#define ROWS 32
+#else
+#define ROWS 8
+#endif
 #define UP(x, n) (((x) + (n)-1) / (n) * (n))
 
 typedef uint16_t bf16;
@@ -88,9 +90,20 @@ INLINE __m512 load_bf16(const bf16 *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
 
-INLINE void store_bf16(bf16 *p, __m512 v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v)); }
-
+#ifdef __AVX512BF16__
 INLINE __m512i two_bf16(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
+#else
+/* The nearest bfloat16, ties to even, in the lower halves; for finite numbers. */
+INLINE __m512i round_to_bf16(__m512 v) {
+    __m512i bits = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    return _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+}
+
+INLINE __m512i two_bf16(__m512 low, __m512 high) {
+    __m512i lower = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(round_to_bf16(low)));
+    return _mm512_inserti64x4(lower, _mm512_cvtepi32_epi16(round_to_bf16(high)), 1);
+}
+#endif
 
 /* 2^x for x <= 0, relative error 4e-6 */
 INLINE __m512 exp2_negative(__m512 x) {
@@ -158,14 +171,6 @@ INLINE uint8_t *cell(uint8_t *rows, long steps, long row, long step) {
 
 /* ------------------------------------------------------------------------------------------------ products */
 
-static void configure(void) {
-    struct { uint8_t palette, start, zero[14]; uint16_t bytes[16]; uint8_t rows[16]; } __attribute__((packed)) c;
-    memset(&c, 0, sizeof c);
-    c.palette = 1;
-    for (int i = 0; i < 8; i++) { c.bytes[i] = 64; c.rows[i] = 16; }
-    __asm__ volatile("ldtilecfg %0" ::"m"(c)); /* the intrinsic of some compilers does not read all of it */
-}
-
 enum { TO_BF16, ADD, GELU_ROWS, GELU_BF16 };
 
 typedef struct {
@@ -191,13 +196,13 @@ INLINE void finish(const int32_t *acc, long row, long column, int kind, int int8
         __m512 v0, v1;
         if (int8) {
             __m512 row_scale = _mm512_set1_ps(t->row_scale[row + r]), low = _mm512_set1_ps(t->row_low[row + r]);
-            v0 = _mm512_cvtepi32_ps(_mm512_load_si512(acc + r * ROWS));
-            v1 = _mm512_cvtepi32_ps(_mm512_load_si512(acc + r * ROWS + 16));
+            v0 = _mm512_cvtepi32_ps(_mm512_load_si512(acc + r * COLUMNS));
+            v1 = _mm512_cvtepi32_ps(_mm512_load_si512(acc + r * COLUMNS + 16));
             v0 = _mm512_fmadd_ps(_mm512_fmadd_ps(v0, row_scale, _mm512_mul_ps(low, sum0)), scale0, bias0);
             v1 = _mm512_fmadd_ps(_mm512_fmadd_ps(v1, row_scale, _mm512_mul_ps(low, sum1)), scale1, bias1);
         } else {
-            v0 = _mm512_add_ps(_mm512_load_ps((const float *)acc + r * ROWS), bias0);
-            v1 = _mm512_add_ps(_mm512_load_ps((const float *)acc + r * ROWS + 16), bias1);
+            v0 = _mm512_add_ps(_mm512_load_ps((const float *)acc + r * COLUMNS), bias0);
+            v1 = _mm512_add_ps(_mm512_load_ps((const float *)acc + r * COLUMNS + 16), bias1);
         }
         if (kind == ADD) {
             float *s = t->sum + (row + r) * t->stride + column;
@@ -220,51 +225,13 @@ INLINE void finish(const int32_t *acc, long row, long column, int kind, int int8
     }
 }
 
-#define STEP(DP)                                                                                                    \
-    _tile_loadd(4, a, 64);                                                                                          \
-    _tile_loadd(6, b, 64);                                                                                          \
-    _tile_loadd(7, b + TILE, 64);                                                                                   \
-    DP(0, 4, 6);                                                                                                    \
-    _tile_loadd(5, a + across, 64);                                                                                 \
-    DP(1, 4, 7);                                                                                                    \
-    DP(2, 5, 6);                                                                                                    \
-    DP(3, 5, 7);
-
-/* rows (m, a multiple of 32) times columns from..to (multiples of 32), steps of 64 bytes deep */
-INLINE void product(const uint8_t *rows, long m, const uint8_t *panels, long from, long to, long steps, int kind,
-                    int int8, const Target *target) {
-    int32_t acc[2][ROWS * ROWS] __attribute__((aligned(64)));
-    Gelu g = {0};
-    if (kind == GELU_ROWS || kind == GELU_BF16) g = gelu_coefficients();
-    const long across = steps * TILE;
-    BARRIER;
-    long turn = 0, last_row = -1, last_column = 0;
-    for (long column = from; column < to; column += ROWS) {
-        const uint8_t *panel = panels + column / ROWS * steps * 2 * TILE;
-        for (long row = 0; row < m; row += ROWS, turn ^= 1) {
-            const uint8_t *a = rows + (row >> 4) * across, *b = panel;
-            _tile_zero(0);
-            _tile_zero(1);
-            _tile_zero(2);
-            _tile_zero(3);
-            if (int8) {
-                for (long s = 0; s < steps; s++, a += TILE, b += 2 * TILE) { STEP(_tile_dpbusd) }
-            } else {
-                for (long s = 0; s < steps; s++, a += TILE, b += 2 * TILE) { STEP(_tile_dpbf16ps) }
-            }
-            /* the block before is finished while the tiles of this one are computed */
-            if (last_row >= 0) finish(acc[turn ^ 1], last_row, last_column, kind, int8, target, &g);
-            int32_t *out = acc[turn];
-            _tile_stored(0, out, ROWS * 4);
-            _tile_stored(1, out + 16, ROWS * 4);
-            _tile_stored(2, out + 16 * ROWS, ROWS * 4);
-            _tile_stored(3, out + 16 * ROWS + 16, ROWS * 4);
-            last_row = row;
-            last_column = column;
-        }
-    }
-    if (last_row >= 0) finish(acc[turn ^ 1], last_row, last_column, kind, int8, target, &g);
-}
+/* What follows is defined twice, for the matrix units and without them: configure, release, product, score_rows,
+ * weigh_values and request_registers. */
+#ifdef __AMX_TILE__
+#include "products_amx.h"
+#else
+#include "products_avx512.h"
+#endif
 
 #define PRODUCT(NAME, KIND)                                                                                         \
     static __attribute__((noinline)) void NAME(const uint8_t *rows, long m, const Linear *l, long from, long to,   \
@@ -401,8 +368,8 @@ INLINE void transpose_16x16(__m512i r[16]) {
 /* Scratch memory of attention for a sequence of at most `longest` rows. */
 typedef struct {
     uint8_t *keys, *values; /* right operands */
-    float *scores;          /* (32, longest) */
-    bf16 *weights;          /* (32, longest) */
+    float *scores;          /* (ROWS, longest) */
+    bf16 *weights;          /* (ROWS, longest) */
 } Scratch;
 
 /* keys: tiles [row / 16][width / 32], the columns are rows of the sequence */
@@ -479,73 +446,24 @@ static void attend(const bf16 *queries, long query_stride, long count, const bf1
                    long stride, long length, long width, bf16 *out, long out_stride, const Scratch *s, float across,
                    long split) {
     const long padded = UP(length, 32), depth = width / 32;
-    float part[ROWS * ROWS] __attribute__((aligned(64))), inverse[ROWS];
+    float part[ROWS * COLUMNS] __attribute__((aligned(64))), inverse[ROWS];
     pack_keys(keys, stride, length, width, s->keys);
     pack_values(values, stride, length, width, s->values);
-    BARRIER;
     for (long row = 0; row < count; row += ROWS) {
         const long rows = count - row < ROWS ? count - row : ROWS;
         const bf16 *q = queries + row * query_stride;
-        const int two = rows > 16;
-        for (long column = 0; column < padded; column += 32) {
-            const uint8_t *b = s->keys + column / 16 * depth * TILE;
-            _tile_zero(0);
-            _tile_zero(1);
-            _tile_zero(2);
-            _tile_zero(3);
-            for (long k = 0; k < depth; k++) {
-                _tile_loadd(4, q + k * 32, query_stride * 2);
-                _tile_loadd(6, b + k * TILE, 64);
-                _tile_loadd(7, b + (depth + k) * TILE, 64);
-                _tile_dpbf16ps(0, 4, 6);
-                _tile_dpbf16ps(1, 4, 7);
-                if (two) {
-                    _tile_loadd(5, q + 16 * query_stride + k * 32, query_stride * 2);
-                    _tile_dpbf16ps(2, 5, 6);
-                    _tile_dpbf16ps(3, 5, 7);
-                }
-            }
-            _tile_stored(0, s->scores + column, padded * 4);
-            _tile_stored(1, s->scores + column + 16, padded * 4);
-            if (two) {
-                _tile_stored(2, s->scores + 16 * padded + column, padded * 4);
-                _tile_stored(3, s->scores + 16 * padded + column + 16, padded * 4);
-            }
-        }
+        score_rows(q, query_stride, rows, s->keys, padded, depth, s->scores);
         for (long r = 0; r < rows && across != 0.0f; r++)
             add_to(s->scores + r * padded, row + r < split ? split : 0, row + r < split ? length : split, across);
         LAP(ATTENTION);
         for (long r = 0; r < rows; r++) inverse[r] = softmax(s->scores + r * padded, length, s->weights + r * padded);
         LAP(SOFTMAX);
-        BARRIER;
         for (long n = 0; n < width; n += 32) {
-            _tile_zero(0);
-            _tile_zero(1);
-            _tile_zero(2);
-            _tile_zero(3);
-            for (long k = 0; k < padded; k += 32) {
-                const uint8_t *b = s->values + (k / 32 * (width / 16) + n / 16) * TILE;
-                _tile_loadd(4, s->weights + k, padded * 2);
-                _tile_loadd(6, b, 64);
-                _tile_loadd(7, b + TILE, 64);
-                _tile_dpbf16ps(0, 4, 6);
-                _tile_dpbf16ps(1, 4, 7);
-                if (two) {
-                    _tile_loadd(5, s->weights + 16 * padded + k, padded * 2);
-                    _tile_dpbf16ps(2, 5, 6);
-                    _tile_dpbf16ps(3, 5, 7);
-                }
-            }
-            _tile_stored(0, part, ROWS * 4);
-            _tile_stored(1, part + 16, ROWS * 4);
-            if (two) {
-                _tile_stored(2, part + 16 * ROWS, ROWS * 4);
-                _tile_stored(3, part + 16 * ROWS + 16, ROWS * 4);
-            }
+            weigh_values(s->weights, padded, rows, s->values + n / 16 * TILE, width, part);
             for (long r = 0; r < rows; r++) {
                 __m512 by = _mm512_set1_ps(inverse[r]);
-                __m512 a = _mm512_mul_ps(_mm512_load_ps(part + r * ROWS), by);
-                __m512 b = _mm512_mul_ps(_mm512_load_ps(part + r * ROWS + 16), by);
+                __m512 a = _mm512_mul_ps(_mm512_load_ps(part + r * COLUMNS), by);
+                __m512 b = _mm512_mul_ps(_mm512_load_ps(part + r * COLUMNS + 16), by);
                 _mm512_storeu_si512(out + (row + r) * out_stride + n, two_bf16(a, b));
             }
         }
@@ -573,7 +491,7 @@ typedef struct {
 
 static size_t lay_out(const Shape *s, long m, long longest, uint8_t *memory, Buffers *b) {
     Arena arena = {memory, 0};
-    const long padded = UP(m, ROWS) + ROWS, bytes = s->int8 ? 1 : 2, long_rows = UP(longest, 32);
+    const long padded = UP(m, 32) + 32, bytes = s->int8 ? 1 : 2, long_rows = UP(longest, 32);
     b->hidden = take(&arena, padded * s->hidden * 4);
     b->rows = take(&arena, padded * s->hidden * bytes);
     b->ranges.scale = take(&arena, padded * 4);
@@ -593,7 +511,7 @@ static size_t lay_out(const Shape *s, long m, long longest, uint8_t *memory, Buf
     return arena.size;
 }
 
-/* Everything after attention, for m rows (a multiple of 32) of context; hidden is the residual. */
+/* Everything after attention, for m rows (a multiple of ROWS) of context; hidden is the residual. */
 static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf16 *context, long m, Buffers *b) {
     const long steps = s->int8 ? s->hidden / 64 : s->hidden / 32, inner_steps = s->int8 ? s->inner / 64 : s->inner / 32;
     const long bytes = s->int8 ? 1 : 2;
@@ -688,10 +606,10 @@ static void run_last_layer(const Shape *s, const Layer *l, const int32_t *starts
 /* Number of this interface; `library.py` loads no library with another one. */
 API int rerankd_interface(void) { return 1; }
 
-/* Ask the system for the tile registers; 0, or an errno. */
+/* Fill the tables, and ask the system for the registers; 0, or an errno. */
 API int rerankd_start(void) {
     fill_gelu_table();
-    return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* XTILEDATA */) ? errno : 0;
+    return request_registers();
 }
 
 /* Bytes of memory that a call needs, for `rows` rows in sequences of at most `longest`. */
@@ -742,7 +660,7 @@ API void rerankd_logits(const Shape *shape, const Embeddings *embeddings, const 
     embed(shape, embeddings, ids, positions, segments, starts[count], &b);
     for (long l = 0; l < last; l++) run_whole_layer(shape, layers + l, starts, count, NULL, NULL, &b);
     run_last_layer(shape, layers + last, starts, count, &b);
-    _tile_release();
+    release();
     for (long i = 0; i < count; i++) logits[i] = logit(head, b.hidden + i * h, h);
     LAP(COMPARISON);
 }
@@ -823,7 +741,7 @@ API void rerankd_compare(const Shape *shape, const Embeddings *embeddings, const
     for (long l = 0; l < separate; l++) run_whole_layer(shape, layers + l, parts, 2 * count, NULL, NULL, &b);
     for (long l = separate; l < shape->layers; l++)
         run_whole_layer(shape, layers + l, starts, count, head->cross_bias + (l - separate) * shape->heads, splits, &b);
-    _tile_release();
+    release();
     for (long i = 0; i < count; i++)
         logits[i] = compare(head, embeddings, ids + starts[i], b.hidden + starts[i] * h, starts[i + 1] - starts[i],
                             splits[i], texts[i], h, b.ranges.scale, (float *)b.context);

@@ -1,9 +1,10 @@
-"""The compiled kernels: whether this machine can run them, and their C interface."""
+"""The compiled kernels: which of them this machine can run, and their C interface."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -11,10 +12,38 @@ from rerankd._common.processor import cpu_flags
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BertArchitecture
 
-LIBRARY = Path(__file__).with_name("libencoder.so.1")  # made by scripts/build_kernels.py; no module to import
-INTERFACE = 1  # of the library: signatures and structures below and in encoder.c
+FOLDER = Path(__file__).parent  # libraries made by scripts/build_kernels.py; no modules to import
+INTERFACE = 1  # of the libraries: signatures and structures below and in encoder.c
 SWITCH = "RERANKD_NATIVE"
-FLAGS = frozenset({"amx_tile", "amx_bf16", "amx_int8", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16"})
+OFF, ON = ("0", "off", "false", "no"), ("", "1", "on", "true", "yes")
+_BASE = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"})
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """A set of instructions that the kernels are compiled for.
+
+    Attributes:
+        name: value of `RERANKD_NATIVE` that selects it.
+        title: its name for people.
+        flags: what a CPU must have, as Linux names it.
+    """
+
+    name: str
+    title: str
+    flags: frozenset[str]
+
+    @property
+    def library(self) -> Path:
+        """The compiled kernels."""
+        return FOLDER / f"libencoder-{self.name}.so.1"
+
+
+INSTRUCTIONS = (  # the fastest first
+    Instructions("amx", "AMX", _BASE | {"amx_tile", "amx_bf16", "amx_int8", "avx512_bf16"}),
+    Instructions("avx512", "AVX-512 with VNNI and BF16", _BASE | {"avx512_vnni", "avx512_bf16"}),
+    Instructions("vnni", "AVX-512 with VNNI", _BASE | {"avx512_vnni"}),
+)
 
 
 class Shape(ctypes.Structure):
@@ -73,41 +102,57 @@ def unsupported(architecture: Architecture) -> str | None:
     return None
 
 
+def instructions() -> Instructions | None:
+    """Return the instructions that the kernels use in this process; None where they are off, or the CPU lacks them.
+
+    `RERANKD_NATIVE` may name the set: the one that all machines have that must compute the same scores.
+    """
+    wanted = os.environ.get(SWITCH, "").lower()
+    usable = (each for each in INSTRUCTIONS if cpu_flags() >= each.flags and wanted in (each.name, *ON))
+    return next(usable, None)
+
+
 def unavailable() -> str | None:
     """Return why this process does not run the kernels, a sentence; None if it does.
 
-    `RERANKD_NATIVE=off` switches them off, so that machines with and without AMX compute the same scores.
+    `RERANKD_NATIVE=off` switches them off, so that machines with and without them compute the same scores.
     """
-    if os.environ.get(SWITCH, "").lower() in ("0", "off", "false", "no"):
+    wanted, names = os.environ.get(SWITCH, ""), [each.name for each in INSTRUCTIONS]
+    if wanted.lower() in OFF:
         return f"The native kernels are switched off by the environment variable {SWITCH}."
-    if not cpu_flags() >= FLAGS:
-        return "This CPU has no AMX instructions for bf16 and int8."
+    if wanted.lower() not in (*ON, *names):
+        return f"{SWITCH} is {wanted!r}, which is none of on, off, {', '.join(names)}."
+    if (chosen := instructions()) is None:
+        title = next((each.title for each in INSTRUCTIONS if each.name == wanted.lower()), INSTRUCTIONS[-1].title)
+        return f"This CPU has no {title}, which the native kernels need."
     if built_without_kernels():
-        return "rerankd was installed without its native kernels, since no C compiler was found."
-    return _loaded()[1]
+        return "rerankd was installed without its native kernels, since no C compiler for them was found."
+    return _loaded(chosen)[1]
 
 
 def built_without_kernels() -> bool:
     """Return whether this CPU could run the kernels, but the package was built without them."""
-    return cpu_flags() >= FLAGS and not LIBRARY.is_file()
+    chosen = instructions()
+    return chosen is not None and not chosen.library.is_file()
 
 
 def library() -> ctypes.CDLL:
-    """Return the library, whose tile registers may be used.
+    """Return the library for the instructions of this machine, whose registers may be used.
 
     Raises:
         RuntimeError: this machine cannot run it; see `unavailable`.
     """
-    loaded, problem = _loaded()
+    chosen = instructions()
+    loaded, problem = (None, unavailable()) if chosen is None else _loaded(chosen)
     if loaded is None or problem is not None:
         raise RuntimeError(problem)
     return loaded
 
 
 @cache
-def _loaded() -> tuple[ctypes.CDLL | None, str | None]:
+def _loaded(chosen: Instructions) -> tuple[ctypes.CDLL | None, str | None]:
     try:
-        loaded = ctypes.CDLL(str(LIBRARY))
+        loaded = ctypes.CDLL(str(chosen.library))
     except OSError as error:
         return None, f"The native kernels cannot be loaded ({error})."
     if getattr(loaded, "rerankd_interface", lambda: 0)() != INTERFACE:
@@ -120,5 +165,5 @@ def _loaded() -> tuple[ctypes.CDLL | None, str | None]:
     loaded.rerankd_compare.restype = None
     loaded.rerankd_compare.argtypes = [*pointers * 11, ctypes.c_int64, ctypes.c_int64, *pointers * 2]
     if code := loaded.rerankd_start():
-        return None, f"The system does not grant this process the tile registers of AMX ({os.strerror(code)})."
+        return None, f"The system does not grant this process the registers of {chosen.title} ({os.strerror(code)})."
     return loaded, None

@@ -14,10 +14,9 @@ from rerankd._common.error_text import first_line
 from rerankd._common.json_parsing import parse_json
 from rerankd.errors import CorruptModelError
 from rerankd.models.families.bert import BertArchitecture
-from rerankd.scoring.native.weights import PackedWeights
+from rerankd.scoring.native.weights import LINE, PackedWeights
 
 INDEX, WEIGHTS = "index.json", "weights.bin"
-ALIGNMENT = 64  # bytes, a line of the cache
 
 
 def write_weights(folder: Path, weights: PackedWeights, facts: dict[str, Any]) -> None:
@@ -34,7 +33,7 @@ def write_weights(folder: Path, weights: PackedWeights, facts: dict[str, Any]) -
     places: dict[str, Any] = {}
     with (folder / WEIGHTS).open("wb") as file:
         for name, array in weights.arrays.items():
-            file.write(b"\0" * (-file.tell() % ALIGNMENT))
+            file.write(b"\0" * (-file.tell() % LINE))
             places[name] = [file.tell(), array.dtype.str, list(array.shape)]
             file.write(array.data)
         size = file.tell()

@@ -16,6 +16,7 @@ from rerankd.scoring.native.library import Comparison, Embeddings, Head, Layer, 
 Array = npt.NDArray[Any]
 Weights = Callable[[str], Array]
 
+LINE = 64  # bytes of a line of the cache
 PART = 1 << 20  # numbers that are rounded at a time
 BLOCK = 128  # rows whose feed-forward part is computed at a time: the inner states stay in the second-level cache
 
@@ -68,8 +69,21 @@ def panels(rows: Array) -> npt.NDArray[np.uint32]:
     """
     groups = np.ascontiguousarray(rows).view(np.uint32)
     outputs, count = groups.shape
-    tiles = groups.reshape(outputs // 32, 2, 16, count // 16, 16).transpose(0, 3, 1, 4, 2)
-    return np.ascontiguousarray(tiles)
+    return aligned(groups.reshape(outputs // 32, 2, 16, count // 16, 16).transpose(0, 3, 1, 4, 2))
+
+
+def aligned(array: Array) -> Array:
+    """Return a contiguous array that begins on a line of the cache: itself, or a copy.
+
+    AVX-512 reads lines; one that lies across two lines of the cache takes twice as long.
+    """
+    if array.flags.c_contiguous and array.ctypes.data % LINE == 0:
+        return array
+    memory = np.empty(array.nbytes + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    copy: Array = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def packed_arrays(architecture: BertArchitecture, weight: Weights, precision: str) -> Iterator[tuple[str, Array]]:
@@ -184,7 +198,7 @@ class PackedWeights:
     def __init__(
         self, architecture: BertArchitecture, arrays: Mapping[str, Array], precision: str, prefix: int = 0, end: int = 0
     ) -> None:
-        self.arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        self.arrays = {name: aligned(array) for name, array in arrays.items()}
         self.precision = precision
         for name, size in _sizes(architecture, precision).items():
             if self.arrays[name].nbytes != size:

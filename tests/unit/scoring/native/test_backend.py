@@ -20,7 +20,7 @@ from rerankd.scoring.native.backend import NativeBackend
 from rerankd.scoring.parallel import WorkerPool
 
 LENGTHS = (3, 15, 16, 17, 31, 32, 33, 48, 64, 65, 100, 190, 300, 512)
-pytestmark = pytest.mark.usefixtures("native")
+pytestmark = pytest.mark.usefixtures("instructions")
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,9 @@ def test_choice(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_backend(files, device="cpu", precision="int8").name == "native"
     assert choose_backend(files, device="cpu", precision="fp32").name == "torch"
     assert choose_backend(files, device="cpu", backend="torch").name == "torch"
-    monkeypatch.setattr(library, "unavailable", lambda: "This CPU has no AMX.")
+    monkeypatch.setattr(library, "unavailable", lambda: "This CPU has no AVX-512.")
     assert choose_backend(files, device="cpu").name == "torch"
-    with pytest.raises(InvalidRequestError, match=r"This CPU has no AMX\. Use backend auto\."):
+    with pytest.raises(InvalidRequestError, match=r"This CPU has no AVX-512\. Use backend auto\."):
         choose_backend(files, backend="native")
 
 

@@ -19,7 +19,7 @@ from rerankd.scoring.native.backend import NativeBackend
 from rerankd.scoring.onnx_backend import OnnxBackend
 from tests.unit.training.material import late_interaction_model
 
-pytestmark = pytest.mark.usefixtures("native")
+pytestmark = pytest.mark.usefixtures("instructions")
 
 
 def _pairs(files: ModelFiles) -> list[list[EncodedPair]]:
