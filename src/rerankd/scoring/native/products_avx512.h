@@ -37,7 +37,7 @@ INLINE void multiply(const uint8_t *rows, const uint8_t *columns, long steps, in
     __m512i sums[ROWS][2];
     for (int r = 0; r < ROWS; r++) sums[r][0] = sums[r][1] = _mm512_setzero_si512();
     for (long s = 0; s < steps; s++, rows += by.step, columns += by.column_step) {
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (int group = 0; group < 16; group++) {
             __m512i left = _mm512_loadu_si512(columns + group * 64);
             __m512i right = _mm512_loadu_si512(columns + by.half + group * 64);
