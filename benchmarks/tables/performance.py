@@ -6,13 +6,15 @@ from typing import Any
 
 from benchmarks.tables.markdown import exists, read, table
 
+_SHAPES = {"mini": "6 x 384", "base": "12 x 768", "m3": "24 x 1024"}
+
 
 def speed() -> str:
     """Return ratios, rates, share of peak and memory of the last `make bench`."""
     report = read("cpu.json")
     rows = [
         [
-            {"mini": "6 x 384", "base": "12 x 768", "m3": "24 x 1024"}[row["shape"]],
+            _SHAPES[row["shape"]],
             row["contender"],
             f"**{row['to_best_peer']:.2f} x**",
             f"{row['ratio']:.1f} x",
@@ -43,7 +45,7 @@ def _conditions(report: dict[str, Any]) -> str:
     ]
     for row in report.get("single_pair", []):
         lines.append(
-            f"Shape of bge-reranker-v2-m3, one pair of {row['tokens']} tokens, {row['backend']} {row['precision']}: "
+            f"{_SHAPES[row['shape']]}, one pair of {row['tokens']} tokens, {row['backend']} {row['precision']}: "
             f"{row['p50_ms']} ms "
             f"(slowest of ten {row['max_ms']} ms), {row['file_megabytes']:,} MB on disk."
         )
