@@ -23,8 +23,9 @@ from rerankd.models.onnx_constants import onnx_constants
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
 from rerankd.scoring.native.backend import NativeBackend
+from rerankd.scoring.native.bert import bert_layers
 from rerankd.scoring.native.compiled import comparison_arrays
-from rerankd.scoring.native.weights import PackedWeights, packed_layers
+from rerankd.scoring.native.weights import PackedWeights
 from rerankd.scoring.onnx_backend import OnnxBackend
 from rerankd.scoring.scorer import Scorer
 from rerankd.training.weights import read_weights
@@ -38,7 +39,7 @@ def native_backend(files: ModelFiles, precision: str) -> Backend:
     """Return the native kernels on the weights of a late-interaction model that is compiled to fp32."""
     shape, template = files.manifest.architecture, files.manifest.template
     weights, constants = read_weights(files), onnx_constants(files.folder / ONNX)
-    arrays = dict(packed_layers(shape, lambda name: weights[f"encoder.{name}"], precision))
+    arrays = dict(bert_layers(shape, lambda name: weights[f"encoder.{name}"], precision))
     arrays |= dict(comparison_arrays(constants))
     packed = PackedWeights(shape, arrays, precision, len(template.start) - 1, template.end[-1])
     return NativeBackend(files, weights=packed)

@@ -35,7 +35,6 @@ from rerankd.compiler.compile import CompileOptions, compile_model, read_pairs, 
 from rerankd.errors import CorruptModelError, VerificationError
 from rerankd.models.digest import remembered_digest
 from rerankd.models.families import family
-from rerankd.models.families.bert import as_bert
 from rerankd.models.families.decoder import DecoderArchitecture
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.backend import MIN_HALF_PARAMETERS, Backend, BackendChoice, choose_backend, open_backend
@@ -181,7 +180,7 @@ def _remove_leftovers(root: Path) -> None:
 
 def _open_packed(files: ModelFiles, use: FirstUse, choice: BackendChoice) -> Backend:
     folder, name = cache_folder(files, use, "native"), files.manifest.name
-    architecture = as_bert(files.manifest.architecture, "The native backend")
+    architecture = files.manifest.architecture
     for last in (False, True):
         if not _kept(folder, lambda working: _write_packed(files, use, working), name):
             break
@@ -216,7 +215,7 @@ def _write_packed(files: ModelFiles, use: FirstUse, folder: Path) -> None:
 
 
 def _packed(files: ModelFiles, precision: str) -> PackedWeights:
-    architecture = as_bert(files.manifest.architecture, "The native backend")
+    architecture = files.manifest.architecture
     arrays = dict[str, npt.NDArray[Any]]()
     title = f"Compiling {files.manifest.name} to {precision}"
     _log.info("%s", title)

@@ -149,7 +149,7 @@ def _native_choice(files: ModelFiles, backend: str, wanted: str | None) -> Backe
     """
     from rerankd.scoring.native import library  # loads a C library
 
-    problem = library.unavailable() or library.unsupported(files.manifest.architecture)
+    problem = library.unavailable() or library.unsupported(files.manifest.architecture, compiled=files.compiled)
     if problem is None and files.compiled and files.manifest.precision != "int8":
         problem = (
             f"{files.manifest.name} is compiled to {files.manifest.precision}; the native kernels compute int8 files."

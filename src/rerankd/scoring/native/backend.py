@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from rerankd._common.processor import usable_cores
 from rerankd.errors import CorruptModelError, InvalidRequestError
-from rerankd.models.families.bert import as_bert
+from rerankd.models.families.bert import BertArchitecture, as_bert
+from rerankd.models.families.modernbert import ModernBertArchitecture
 from rerankd.models.files import ONNX, ModelFiles
 from rerankd.models.onnx_constants import onnx_constants
 from rerankd.models.template import as_pair_template
@@ -32,7 +33,7 @@ KEPT_BYTES = 64_000_000  # working memory of a thread that is kept for the next 
 
 
 class NativeBackend:
-    """Backend of checkpoints of BERT and XLM-RoBERTa, and of compiled int8 models. Thread-safe.
+    """Backend of checkpoints of BERT, XLM-RoBERTa and ModernBERT, and of compiled int8 models. Thread-safe.
 
     Args:
         files: a folder with safetensors weights, or with an int8 `model.onnx`.
@@ -61,7 +62,7 @@ class NativeBackend:
         weights: PackedWeights | None = None,
     ) -> None:
         architecture = files.manifest.architecture
-        if problem := library.unavailable() or library.unsupported(architecture):
+        if problem := library.unavailable() or library.unsupported(architecture, compiled=files.compiled):
             raise InvalidRequestError(problem, hint="Use backend auto.")
         self.precision = weights.precision if weights else precision or (files.compiled and "int8") or "bf16"
         if self.precision not in PRECISIONS:
@@ -69,7 +70,7 @@ class NativeBackend:
                 f"The native backend does not support {self.precision}.", hint=f"Use {' or '.join(PRECISIONS)}."
             )
         self.workers = threads or usable_cores()
-        self._architecture = architecture = as_bert(architecture, "The native backend")
+        self._architecture = architecture
         self._template = as_pair_template(files.manifest.template)
         self._library = library.library()
         if weights is not None:
@@ -85,7 +86,7 @@ class NativeBackend:
     def _compiled_weights(self, files: ModelFiles) -> PackedWeights:
         constants = onnx_constants(files.folder / ONNX)
         try:
-            arrays = dict(compiled_arrays(constants, self._architecture))
+            arrays = dict(compiled_arrays(constants, as_bert(self._architecture, "The native backend")))
             prefix, end = len(self._template.start) - 1, self._template.end[-1]
             return PackedWeights(self._architecture, arrays, self.precision, prefix, end)
         except (KeyError, ValueError) as error:
@@ -136,8 +137,12 @@ class NativeBackend:
             CorruptModelError: one does not.
         """
         shape = self._architecture
-        limits = ((ids, shape.vocabulary), (positions, shape.positions), (segments, shape.segment_types))
-        for (values, rows), name in zip(limits, ("token", "position", "segment"), strict=True):
+        limits = {"token": (ids, shape.vocabulary)}
+        if isinstance(shape, ModernBertArchitecture):
+            limits["position"] = positions, shape.positions
+        elif isinstance(shape, BertArchitecture):
+            limits |= {"position": (positions, shape.positions), "segment": (segments, shape.segment_types)}
+        for name, (values, rows) in limits.items():
             if values.min() < 0 or values.max() >= rows:
                 raise CorruptModelError(
                     f"The tokenizer gives {name} {int(values.max())}, but the model has {rows} of them.",

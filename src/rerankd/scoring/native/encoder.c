@@ -1,10 +1,14 @@
-/* Transformer encoder (BERT, XLM-RoBERTa: layer normalization after each block) in int8 or bfloat16, on AVX-512.
+/* Transformer encoder (BERT, XLM-RoBERTa, ModernBERT) in int8 or bfloat16, on AVX-512.
  *
  * Sequences are packed: their rows follow each other, so there is no padding. A call uses one thread; the weights are
  * shared by all callers. Matrix products use tiles of 16 rows of 64 bytes. Their left operand ("rows") is stored as
  * [row / 16][byte / 64][row % 16][64], the right one ("panels" of 32 columns) as [column / 32][byte / 64][2][16][64],
  * where a tile holds groups of four bytes of 16 columns, so every tile is 1,024 consecutive bytes. They are computed by
  * the matrix units of AMX (products_amx.h) or by AVX-512 (products_avx512.h), as the compiler is told.
+ *
+ * What families do differently is data: the flags of a shape, and pointers that are NULL. A layer ends with the
+ * normalization that its successor reads. It replaces the state (BERT), or the state goes on without it (pre_norm); so the
+ * latter's normalizations before attention belong to the layer before, and the last layer's is the final one.
  *
  * A cross-encoder's head reads the first row of each sequence; a late-interaction model encodes both texts of a pair
  * separately, but in its last layers if it has joint ones, and compares them row by row.
@@ -50,6 +54,9 @@ typedef struct {
     int32_t hidden, inner, heads, layers;
     int32_t int8;  /* 1: int8 products; 0: bfloat16 */
     int32_t block; /* rows of which the feed-forward part is computed at a time, a multiple of 32 */
+    int32_t pre_norm; /* 1: blocks read normalized states, sums go on as they are */
+    int32_t gated;    /* 1: columns of `up` are 16 inputs of GELU, then the 16 that their results are multiplied with */
+    int32_t mean;     /* 1: the head reads the mean of all rows of a sequence; 0: the first row */
     float eps;
 } Shape;
 
@@ -61,12 +68,14 @@ typedef struct { /* one linear layer */
 
 typedef struct {
     Linear projection, output, up, down; /* columns of projection: query, key, value */
-    const float *attention_norm, *norm;  /* weight, then bias */
+    const float *attention_norm, *norm;  /* after attention, and after the layer: weight, then bias */
+    const float *rotary; /* of each position: cosines, then sines of half a head's width; NULL for none */
+    int64_t window;      /* rows to each side that a row attends to; 0 for all */
 } Layer;
 
 typedef struct {
     const bf16 *words;                 /* (vocabulary, hidden) */
-    const float *positions, *segments; /* (.., hidden) */
+    const float *positions, *segments; /* (.., hidden), or NULL */
     const float *norm;                 /* weight, then bias */
 } Embeddings;
 
@@ -79,9 +88,14 @@ typedef struct { /* head of a late-interaction model; float32 */
     int32_t prefix, end;          /* tokens between the first one and the query; id of the token that ends a text */
 } Comparison;
 
-typedef struct { /* dense layer, hyperbolic tangent, linear layer; float32 */
+enum { TANH, GELU, RELU };
+
+typedef struct { /* dense layer, activation, normalization, linear layer; float32 */
     const float *dense, *dense_bias; /* (hidden, hidden), (hidden) */
+    const float *norm;               /* weight, then bias; NULL for none */
     const float *out, *out_bias;     /* (hidden), (1) */
+    int32_t activation;
+    float eps;
 } Head;
 
 /* ------------------------------------------------------------------------------------------------ small parts */
@@ -91,6 +105,8 @@ INLINE __m512 load_bf16(const bf16 *p) {
 }
 
 #ifdef __AVX512BF16__
+INLINE __m256i one_bf16(__m512 v) { return (__m256i)_mm512_cvtneps_pbh(v); }
+
 INLINE __m512i two_bf16(__m512 low, __m512 high) { return (__m512i)_mm512_cvtne2ps_pbh(high, low); }
 #else
 /* The nearest bfloat16, ties to even, in the lower halves; for finite numbers. */
@@ -99,9 +115,10 @@ INLINE __m512i round_to_bf16(__m512 v) {
     return _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
 }
 
+INLINE __m256i one_bf16(__m512 v) { return _mm512_cvtepi32_epi16(round_to_bf16(v)); }
+
 INLINE __m512i two_bf16(__m512 low, __m512 high) {
-    __m512i lower = _mm512_castsi256_si512(_mm512_cvtepi32_epi16(round_to_bf16(low)));
-    return _mm512_inserti64x4(lower, _mm512_cvtepi32_epi16(round_to_bf16(high)), 1);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(one_bf16(low)), one_bf16(high), 1);
 }
 #endif
 
@@ -171,15 +188,16 @@ INLINE uint8_t *cell(uint8_t *rows, long steps, long row, long step) {
 
 /* ------------------------------------------------------------------------------------------------ products */
 
-enum { TO_BF16, ADD, GELU_ROWS, GELU_BF16 };
+enum { TO_BF16, ADD, GELU_ROWS, GELU_BF16, GATED_ROWS, GATED_BF16 };
+#define WITH_GELU(kind) ((kind) >= GELU_ROWS)
 
 typedef struct {
     const float *row_scale, *row_low;                 /* int8 */
     const float *column_scale, *column_sum, *bias;
-    bf16 *out;      /* TO_BF16, GELU_BF16: (rows, stride) */
-    uint8_t *cells; /* GELU_ROWS: left operand of the next product, bfloat16 */
+    bf16 *out;      /* TO_BF16, .._BF16: (rows, stride) */
+    uint8_t *cells; /* .._ROWS: left operand of the next product, bfloat16 */
     float *sum;     /* ADD: (rows, stride) */
-    float *least, *most; /* GELU_BF16: 16 partial minima and maxima of each row */
+    float *least, *most; /* GELU_BF16, GATED_BF16: 16 partial minima and maxima of each row */
     long stride;    /* of out and sum in elements, or of cells in steps */
 } Target;
 
@@ -210,6 +228,18 @@ INLINE void finish(const int32_t *acc, long row, long column, int kind, int int8
             _mm512_storeu_ps(s + 16, _mm512_add_ps(_mm512_loadu_ps(s + 16), v1));
         } else if (kind == TO_BF16) {
             _mm512_storeu_si512(t->out + (row + r) * t->stride + column, two_bf16(v0, v1));
+        } else if (kind == GATED_ROWS || kind == GATED_BF16) {
+            const long half = column >> 1; /* of the result, which has 16 columns */
+            v0 = _mm512_mul_ps(gelu(v0, g), v1);
+            if (kind == GATED_ROWS) {
+                uint8_t *to = cell(t->cells, t->stride, row + r, half >> 5) + (half & 31) * 2;
+                _mm256_store_si256((__m256i *)to, one_bf16(v0));
+            } else {
+                float *least = t->least + (row + r) * 16, *most = t->most + (row + r) * 16;
+                _mm512_store_ps(least, _mm512_min_ps(_mm512_load_ps(least), v0));
+                _mm512_store_ps(most, _mm512_max_ps(_mm512_load_ps(most), v0));
+                _mm256_storeu_si256((__m256i *)(t->out + (row + r) * t->stride + half), one_bf16(v0));
+            }
         } else {
             v0 = gelu(v0, g);
             v1 = gelu(v1, g);
@@ -246,6 +276,8 @@ PRODUCT(product_to_bf16, TO_BF16)
 PRODUCT(product_add, ADD)
 PRODUCT(product_gelu_rows, GELU_ROWS)
 PRODUCT(product_gelu_bf16, GELU_BF16)
+PRODUCT(product_gated_rows, GATED_ROWS)
+PRODUCT(product_gated_bf16, GATED_BF16)
 
 /* ------------------------------------------------------------------------------------------------ rows */
 
@@ -308,8 +340,8 @@ static void store_rows(const bf16 *v, long m, long size, int int8, uint8_t *rows
     }
 }
 
-/* Normalize a row in place; return its least and largest number. */
-INLINE void normalize(float *v, long size, const float *norm, float eps, float *least, float *most) {
+/* Normalize a row into `to`, which may be the same; return its least and largest number. */
+INLINE void normalize(const float *v, long size, const float *norm, float eps, float *to, float *least, float *most) {
     __m512 sum = _mm512_setzero_ps(), squares = sum;
     __m512 lows = _mm512_set1_ps(INFINITY), highs = _mm512_set1_ps(-INFINITY);
     for (long c = 0; c < size; c += 16) sum = _mm512_add_ps(sum, _mm512_loadu_ps(v + c));
@@ -324,18 +356,19 @@ INLINE void normalize(float *v, long size, const float *norm, float eps, float *
         d = _mm512_fmadd_ps(d, _mm512_loadu_ps(norm + c), _mm512_loadu_ps(norm + size + c));
         lows = _mm512_min_ps(lows, d);
         highs = _mm512_max_ps(highs, d);
-        _mm512_storeu_ps(v + c, d);
+        _mm512_storeu_ps(to + c, d);
     }
     *least = _mm512_reduce_min_ps(lows);
     *most = _mm512_reduce_max_ps(highs);
 }
 
+/* Normalize rows as the left operand of the next product; into `one`, a row, or in place where that is NULL. */
 static void normalize_rows(float *hidden, long m, long size, const float *norm, float eps, int int8, uint8_t *rows,
-                           Ranges ranges) {
+                           Ranges ranges, float *one) {
     for (long r = 0; r < m; r++) {
-        float least, most;
-        normalize(hidden + r * size, size, norm, eps, &least, &most);
-        store_row(hidden + r * size, size, int8, rows, ranges, r, least, most);
+        float least, most, *to = one ? one : hidden + r * size;
+        normalize(hidden + r * size, size, norm, eps, to, &least, &most);
+        store_row(to, size, int8, rows, ranges, r, least, most);
     }
 }
 
@@ -440,26 +473,59 @@ INLINE void add_to(float *scores, long from, long to, float number) {
     }
 }
 
+/* Scores that a row does not see: their weight is 2^-126. */
+INLINE void hide(float *scores, long from, long to) {
+    for (long c = from; c < to; c += 16)
+        _mm512_mask_storeu_ps(scores + c, (__mmask16)(to - c >= 16 ? 0xffff : (1u << (to - c)) - 1),
+                              _mm512_set1_ps(-INFINITY));
+}
+
+/* Rotate the first `count` numbers of rows of projections, heads of `width`, by the rows' positions. */
+static void rotate(bf16 *rows, long stride, long m, long count, long width, const float *table, const int32_t *positions) {
+    const long half = width / 2;
+    for (long r = 0; r < m; r++, rows += stride) {
+        const float *cosines = table + positions[r] * width, *sines = cosines + half;
+        for (bf16 *v = rows; v < rows + count; v += width)
+            for (long c = 0; c < half; c += 16) {
+                __m512 a = load_bf16(v + c), b = load_bf16(v + half + c);
+                __m512 cosine = _mm512_loadu_ps(cosines + c), sine = _mm512_loadu_ps(sines + c);
+                __m512 first = _mm512_fmsub_ps(a, cosine, _mm512_mul_ps(b, sine));
+                __m512 second = _mm512_fmadd_ps(b, cosine, _mm512_mul_ps(a, sine));
+                _mm256_storeu_si256((__m256i *)(v + c), one_bf16(first));
+                _mm256_storeu_si256((__m256i *)(v + half + c), one_bf16(second));
+            }
+    }
+}
+
 /* One head of one sequence: `count` rows of queries, `length` of keys and values; out: (count, out_stride).
- * across: added to the scores between rows before `split` and others. */
+ * across: added to the scores between rows before `split` and others; window: as in Layer, then there is no `across`. */
 static void attend(const bf16 *queries, long query_stride, long count, const bf16 *keys, const bf16 *values,
                    long stride, long length, long width, bf16 *out, long out_stride, const Scratch *s, float across,
-                   long split) {
-    const long padded = UP(length, 32), depth = width / 32;
+                   long split, long window) {
+    const long depth = width / 32;
     float part[ROWS * COLUMNS] __attribute__((aligned(64))), inverse[ROWS];
     pack_keys(keys, stride, length, width, s->keys);
     pack_values(values, stride, length, width, s->values);
     for (long row = 0; row < count; row += ROWS) {
         const long rows = count - row < ROWS ? count - row : ROWS;
         const bf16 *q = queries + row * query_stride;
-        score_rows(q, query_stride, rows, s->keys, padded, depth, s->scores);
+        /* the keys that some of the rows see, from a whole tile on */
+        const long low = window && row > window ? (row - window) & ~31L : 0;
+        const long high = window && row + rows + window < length ? row + rows + window : length;
+        const long seen = high - low, padded = UP(seen, 32);
+        score_rows(q, query_stride, rows, s->keys + low / 16 * depth * TILE, padded, depth, s->scores);
         for (long r = 0; r < rows && across != 0.0f; r++)
             add_to(s->scores + r * padded, row + r < split ? split : 0, row + r < split ? length : split, across);
+        for (long r = 0; r < rows && window; r++) {
+            if (row + r - window > low) hide(s->scores + r * padded, 0, row + r - window - low);
+            if (row + r + window + 1 < high) hide(s->scores + r * padded, row + r + window + 1 - low, seen);
+        }
         LAP(ATTENTION);
-        for (long r = 0; r < rows; r++) inverse[r] = softmax(s->scores + r * padded, length, s->weights + r * padded);
+        for (long r = 0; r < rows; r++) inverse[r] = softmax(s->scores + r * padded, seen, s->weights + r * padded);
         LAP(SOFTMAX);
+        const uint8_t *values_seen = s->values + low / 32 * (width / 16) * TILE;
         for (long n = 0; n < width; n += 32) {
-            weigh_values(s->weights, padded, rows, s->values + n / 16 * TILE, width, part);
+            weigh_values(s->weights, padded, rows, values_seen + n / 16 * TILE, width, part);
             for (long r = 0; r < rows; r++) {
                 __m512 by = _mm512_set1_ps(inverse[r]);
                 __m512 a = _mm512_mul_ps(_mm512_load_ps(part + r * COLUMNS), by);
@@ -482,7 +548,8 @@ static void *take(Arena *arena, size_t bytes) {
 }
 
 typedef struct {
-    float *hidden, *least, *most;
+    float *hidden, *one, *least, *most;
+    const int32_t *positions;
     Ranges ranges, inner_ranges;
     uint8_t *rows, *inner_rows;
     bf16 *projected, *context, *inner;
@@ -493,6 +560,7 @@ static size_t lay_out(const Shape *s, long m, long longest, uint8_t *memory, Buf
     Arena arena = {memory, 0};
     const long padded = UP(m, 32) + 32, bytes = s->int8 ? 1 : 2, long_rows = UP(longest, 32);
     b->hidden = take(&arena, padded * s->hidden * 4);
+    b->one = take(&arena, s->hidden * 4);
     b->rows = take(&arena, padded * s->hidden * bytes);
     b->ranges.scale = take(&arena, padded * 4);
     b->ranges.low = take(&arena, padded * 4);
@@ -511,8 +579,9 @@ static size_t lay_out(const Shape *s, long m, long longest, uint8_t *memory, Buf
     return arena.size;
 }
 
-/* Everything after attention, for m rows (a multiple of ROWS) of context; hidden is the residual. */
-static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf16 *context, long m, Buffers *b) {
+/* Everything after attention, for m rows (a multiple of ROWS) of context; hidden is the residual. The last layer's is
+ * replaced by its normalization in any case. */
+static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf16 *context, long m, int last, Buffers *b) {
     const long steps = s->int8 ? s->hidden / 64 : s->hidden / 32, inner_steps = s->int8 ? s->inner / 64 : s->inner / 32;
     const long bytes = s->int8 ? 1 : 2;
     store_rows(context, m, s->hidden, s->int8, b->rows, b->ranges, NULL, NULL);
@@ -520,7 +589,8 @@ static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf
     Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .sum = hidden, .stride = s->hidden};
     product_add(b->rows, m, &l->output, 0, s->hidden, steps, s->int8, &t);
     LAP(PRODUCTS);
-    normalize_rows(hidden, m, s->hidden, l->attention_norm, s->eps, s->int8, b->rows, b->ranges);
+    normalize_rows(hidden, m, s->hidden, l->attention_norm, s->eps, s->int8, b->rows, b->ranges,
+                   s->pre_norm ? b->one : NULL);
     LAP(NORMALIZATION);
     for (long row = 0; row < m; row += s->block) {
         const long count = m - row < s->block ? m - row : s->block;
@@ -531,14 +601,16 @@ static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf
             up.stride = s->inner;
             memset(b->least, 0, count * 64); /* GELU is negative somewhere in a row, and positive somewhere else */
             memset(b->most, 0, count * 64);
-            product_gelu_bf16(rows, count, &l->up, 0, s->inner, steps, 1, &up);
+            if (s->gated) product_gated_bf16(rows, count, &l->up, 0, 2 * s->inner, steps, 1, &up);
+            else product_gelu_bf16(rows, count, &l->up, 0, s->inner, steps, 1, &up);
             LAP(GELU_PRODUCTS);
             store_rows(b->inner, count, s->inner, 1, b->inner_rows, b->inner_ranges, b->least, b->most);
             LAP(QUANTIZATION);
         } else {
             up.cells = b->inner_rows;
             up.stride = inner_steps;
-            product_gelu_rows(rows, count, &l->up, 0, s->inner, steps, 0, &up);
+            if (s->gated) product_gated_rows(rows, count, &l->up, 0, 2 * s->inner, steps, 0, &up);
+            else product_gelu_rows(rows, count, &l->up, 0, s->inner, steps, 0, &up);
             LAP(GELU_PRODUCTS);
         }
         Target down = {.row_scale = b->inner_ranges.scale, .row_low = b->inner_ranges.low,
@@ -546,47 +618,46 @@ static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf
         product_add(b->inner_rows, count, &l->down, 0, s->hidden, inner_steps, s->int8, &down);
         LAP(PRODUCTS);
     }
-    normalize_rows(hidden, m, s->hidden, l->norm, s->eps, s->int8, b->rows, b->ranges);
+    normalize_rows(hidden, m, s->hidden, l->norm, s->eps, s->int8, b->rows, b->ranges, s->pre_norm && !last ? b->one : NULL);
     LAP(NORMALIZATION);
 }
 
 /* A layer for all rows; across: biases of the heads between the rows before and after `splits` of each sequence. */
 static void run_whole_layer(const Shape *s, const Layer *l, const int32_t *starts, long count, const float *across,
-                            const int32_t *splits, Buffers *b) {
+                            const int32_t *splits, int last, Buffers *b) {
     const long h = s->hidden, width = h / s->heads, m = UP(starts[count], ROWS);
     const long steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
     Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
     product_to_bf16(b->rows, m, &l->projection, 0, 3 * h, steps, s->int8, &t);
     LAP(PRODUCTS);
+    if (l->rotary) rotate(b->projected, stride, starts[count], 2 * h, width, l->rotary, b->positions);
     for (long i = 0; i < count; i++)
         for (long head = 0; head < s->heads; head++) {
             const bf16 *q = b->projected + starts[i] * stride + head * width;
             const long length = starts[i + 1] - starts[i];
             attend(q, stride, length, q + h, q + 2 * h, stride, length, width, b->context + starts[i] * h + head * width,
-                   h, &b->scratch, across ? across[head] : 0.0f, across ? splits[i] : 0);
+                   h, &b->scratch, across ? across[head] : 0.0f, across ? splits[i] : 0, l->window);
         }
     LAP(ATTENTION);
-    finish_layer(s, l, b->hidden, b->context, m, b);
+    finish_layer(s, l, b->hidden, b->context, m, last, b);
 }
 
 /* The last layer of a cross-encoder, whose head reads the first row of each sequence: keys and values of all rows,
- * everything else of those. */
+ * everything else of those, which are at position 0: their queries need no rotation. */
 static void run_last_layer(const Shape *s, const Layer *l, const int32_t *starts, long count, Buffers *b) {
     const long h = s->hidden, width = h / s->heads, total = starts[count], m = UP(total, ROWS);
     const long steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
     Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
     product_to_bf16(b->rows, m, &l->projection, h, 3 * h, steps, s->int8, &t);
     LAP(PRODUCTS);
+    if (l->rotary) rotate(b->projected + h, stride, total, h, width, l->rotary, b->positions);
     const long kept = UP(count, ROWS);
-    for (long i = 0; i < count; i++) memmove(b->hidden + i * h, b->hidden + starts[i] * h, h * 4);
     for (long i = 0; i < count; i++) {
-        __m512 lows = _mm512_loadu_ps(b->hidden + i * h), highs = lows;
-        for (long c = 16; c < h; c += 16) {
-            lows = _mm512_min_ps(lows, _mm512_loadu_ps(b->hidden + i * h + c));
-            highs = _mm512_max_ps(highs, _mm512_loadu_ps(b->hidden + i * h + c));
-        }
-        store_row(b->hidden + i * h, h, s->int8, b->rows, b->ranges, i, _mm512_reduce_min_ps(lows),
-                  _mm512_reduce_max_ps(highs));
+        memmove(b->hidden + i * h, b->hidden + starts[i] * h, h * 4);
+        for (long step = 0; step < steps; step++)
+            memmove(cell(b->rows, steps, i, step), cell(b->rows, steps, starts[i], step), 64);
+        b->ranges.scale[i] = b->ranges.scale[starts[i]];
+        b->ranges.low[i] = b->ranges.low[starts[i]];
     }
     LAP(QUANTIZATION);
     product_to_bf16(b->rows, kept, &l->projection, 0, h, steps, s->int8, &t);
@@ -595,16 +666,16 @@ static void run_last_layer(const Shape *s, const Layer *l, const int32_t *starts
         for (long head = 0; head < s->heads; head++) {
             const bf16 *k = b->projected + starts[i] * stride + h + head * width;
             attend(b->projected + i * stride + head * width, stride, 1, k, k + h, stride, starts[i + 1] - starts[i],
-                   width, b->context + i * h + head * width, h, &b->scratch, 0.0f, 0);
+                   width, b->context + i * h + head * width, h, &b->scratch, 0.0f, 0, l->window);
         }
     LAP(ATTENTION);
-    finish_layer(s, l, b->hidden, b->context, kept, b);
+    finish_layer(s, l, b->hidden, b->context, kept, 1, b);
 }
 
 /* ------------------------------------------------------------------------------------------------ interface */
 
 /* Number of this interface; `library.py` loads no library with another one. */
-API int rerankd_interface(void) { return 1; }
+API int rerankd_interface(void) { return 2; }
 
 /* Fill the tables, and ask the system for the registers; 0, or an errno. */
 API int rerankd_start(void) {
@@ -618,15 +689,36 @@ API size_t rerankd_memory(const Shape *shape, int64_t rows, int64_t longest) {
     return lay_out(shape, rows, longest, NULL, &b);
 }
 
-/* Logit of a state. */
-static float logit(const Head *head, const float *state, long size) {
-    float sum = *head->out_bias;
+/* Sum of rows, in `to`. */
+static float *sum_of(const float *states, long rows, long size, float *to) {
+    memset(to, 0, size * 4);
+    for (long r = 0; r < rows; r++)
+        for (long c = 0; c < size; c += 16)
+            _mm512_storeu_ps(to + c, _mm512_add_ps(_mm512_loadu_ps(to + c), _mm512_loadu_ps(states + r * size + c)));
+    return to;
+}
+
+static float *mean_of(const float *states, long rows, long size, float *to) {
+    sum_of(states, rows, size, to);
+    for (long c = 0; c < size; c += 16)
+        _mm512_storeu_ps(to + c, _mm512_div_ps(_mm512_loadu_ps(to + c), _mm512_set1_ps((float)rows)));
+    return to;
+}
+
+/* Logit of a state; inner: memory of its size. */
+static float logit(const Head *head, const float *state, long size, float *inner) {
     for (long o = 0; o < size; o++) {
         __m512 product = _mm512_setzero_ps();
         for (long c = 0; c < size; c += 16)
             product = _mm512_fmadd_ps(_mm512_loadu_ps(head->dense + o * size + c), _mm512_loadu_ps(state + c), product);
-        sum += head->out[o] * tanhf(_mm512_reduce_add_ps(product) + head->dense_bias[o]);
+        const float x = _mm512_reduce_add_ps(product) + head->dense_bias[o];
+        inner[o] = head->activation == TANH   ? tanhf(x)
+                   : head->activation == GELU ? 0.5f * x * (1.0f + erff(x * (float)M_SQRT1_2))
+                                              : fmaxf(x, 0.0f);
     }
+    float least, most, sum = *head->out_bias;
+    if (head->norm) normalize(inner, size, head->norm, head->eps, inner, &least, &most);
+    for (long o = 0; o < size; o++) sum += head->out[o] * inner[o];
     return sum;
 }
 
@@ -637,13 +729,18 @@ static void embed(const Shape *s, const Embeddings *e, const int32_t *ids, const
     for (long r = 0; r < total; r++) {
         float *v = b->hidden + r * h;
         const bf16 *word = e->words + (long)ids[r] * h;
+        if (!e->positions) {
+            for (long c = 0; c < h; c += 16) _mm512_store_ps(v + c, load_bf16(word + c));
+            continue;
+        }
         const float *position = e->positions + (long)positions[r] * h, *segment = e->segments + (long)segments[r] * h;
         for (long c = 0; c < h; c += 16)
             _mm512_store_ps(v + c, _mm512_add_ps(load_bf16(word + c), _mm512_add_ps(_mm512_loadu_ps(position + c),
                                                                                     _mm512_loadu_ps(segment + c))));
     }
     memset(b->hidden + total * h, 0, (padded - total) * h * 4);
-    normalize_rows(b->hidden, padded, h, e->norm, s->eps, s->int8, b->rows, b->ranges);
+    normalize_rows(b->hidden, padded, h, e->norm, s->eps, s->int8, b->rows, b->ranges, NULL);
+    b->positions = positions;
     LAP(EMBEDDING);
 }
 
@@ -658,10 +755,15 @@ API void rerankd_logits(const Shape *shape, const Embeddings *embeddings, const 
     START_CLOCK();
     configure();
     embed(shape, embeddings, ids, positions, segments, starts[count], &b);
-    for (long l = 0; l < last; l++) run_whole_layer(shape, layers + l, starts, count, NULL, NULL, &b);
-    run_last_layer(shape, layers + last, starts, count, &b);
+    for (long l = 0; l < last; l++) run_whole_layer(shape, layers + l, starts, count, NULL, NULL, 0, &b);
+    if (shape->mean) run_whole_layer(shape, layers + last, starts, count, NULL, NULL, 1, &b);
+    else run_last_layer(shape, layers + last, starts, count, &b);
     release();
-    for (long i = 0; i < count; i++) logits[i] = logit(head, b.hidden + i * h, h);
+    for (long i = 0; i < count; i++) {
+        const float *state = shape->mean ? mean_of(b.hidden + starts[i] * h, starts[i + 1] - starts[i], h, (float *)b.context)
+                                         : b.hidden + i * h;
+        logits[i] = logit(head, state, h, b.one);
+    }
     LAP(COMPARISON);
 }
 
@@ -680,14 +782,6 @@ INLINE float dot_bf16(const bf16 *a, const float *b, long size) {
 }
 
 INLINE float softplus(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
-
-static float *sum_of(const float *states, long rows, long size, float *to) {
-    memset(to, 0, size * 4);
-    for (long r = 0; r < rows; r++)
-        for (long c = 0; c < size; c += 16)
-            _mm512_storeu_ps(to + c, _mm512_add_ps(_mm512_loadu_ps(to + c), _mm512_loadu_ps(states + r * size + c)));
-    return to;
-}
 
 /* Logit of one pair of `length` rows: the document's side begins at `split`, its text at `text`. */
 static float compare(const Comparison *c, const Embeddings *e, const int32_t *ids, const float *states, long length,
@@ -738,9 +832,9 @@ API void rerankd_compare(const Shape *shape, const Embeddings *embeddings, const
     START_CLOCK();
     configure();
     embed(shape, embeddings, ids, positions, segments, starts[count], &b);
-    for (long l = 0; l < separate; l++) run_whole_layer(shape, layers + l, parts, 2 * count, NULL, NULL, &b);
+    for (long l = 0; l < separate; l++) run_whole_layer(shape, layers + l, parts, 2 * count, NULL, NULL, l + 1 == shape->layers, &b);
     for (long l = separate; l < shape->layers; l++)
-        run_whole_layer(shape, layers + l, starts, count, head->cross_bias + (l - separate) * shape->heads, splits, &b);
+        run_whole_layer(shape, layers + l, starts, count, head->cross_bias + (l - separate) * shape->heads, splits, l + 1 == shape->layers, &b);
     release();
     for (long i = 0; i < count; i++)
         logits[i] = compare(head, embeddings, ids + starts[i], b.hidden + starts[i] * h, starts[i + 1] - starts[i],

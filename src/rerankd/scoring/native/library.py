@@ -11,9 +11,10 @@ from pathlib import Path
 from rerankd._common.processor import cpu_flags
 from rerankd.models.architecture import Architecture
 from rerankd.models.families.bert import BertArchitecture
+from rerankd.models.families.modernbert import ModernBertArchitecture
 
 FOLDER = Path(__file__).parent  # libraries made by scripts/build_kernels.py; no modules to import
-INTERFACE = 1  # of the libraries: signatures and structures below and in encoder.c
+INTERFACE = 2  # of the libraries: signatures and structures below and in encoder.c
 SWITCH = "RERANKD_NATIVE"
 OFF, ON = ("0", "off", "false", "no"), ("", "1", "on", "true", "yes")
 _BASE = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"})
@@ -51,6 +52,7 @@ class Shape(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("hidden", "inner", "heads", "layers", "int8", "block")),
+        *((name, ctypes.c_int32) for name in ("pre_norm", "gated", "mean")),
         ("eps", ctypes.c_float),
     ]
 
@@ -62,11 +64,12 @@ class Linear(ctypes.Structure):
 
 
 class Layer(ctypes.Structure):
-    """Weights of a transformer layer."""
+    """Weights of a transformer layer, and the window of its attention."""
 
     _fields_ = [
         *((name, Linear) for name in ("projection", "output", "up", "down")),
-        *((name, ctypes.c_void_p) for name in ("attention_norm", "norm")),
+        *((name, ctypes.c_void_p) for name in ("attention_norm", "norm", "rotary")),
+        ("window", ctypes.c_int64),
     ]
 
 
@@ -77,9 +80,13 @@ class Embeddings(ctypes.Structure):
 
 
 class Head(ctypes.Structure):
-    """Addresses of the head's weights."""
+    """Addresses of the head's weights, and what it computes with them."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in ("dense", "dense_bias", "out", "out_bias")]
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("dense", "dense_bias", "norm", "out", "out_bias")),
+        ("activation", ctypes.c_int32),
+        ("eps", ctypes.c_float),
+    ]
 
 
 class Comparison(ctypes.Structure):
@@ -92,10 +99,17 @@ class Comparison(ctypes.Structure):
     ]
 
 
-def unsupported(architecture: Architecture) -> str | None:
-    """Return why the kernels cannot compute an architecture, a sentence; None if they can."""
-    if not isinstance(architecture, BertArchitecture):
-        return "The native kernels compute BERT and XLM-RoBERTa."
+def unsupported(architecture: Architecture, *, compiled: bool = False) -> str | None:
+    """Return why the kernels cannot compute an architecture, a sentence; None if they can.
+
+    Args:
+        architecture: shape of the network.
+        compiled: True for weights of an int8 ONNX file.
+    """
+    if compiled and not isinstance(architecture, BertArchitecture):
+        return "The native kernels compute compiled models of BERT and XLM-RoBERTa; pass the checkpoint of another one."
+    if not isinstance(architecture, BertArchitecture | ModernBertArchitecture):
+        return "The native kernels compute BERT, XLM-RoBERTa and ModernBERT."
     width = architecture.hidden // architecture.heads
     if architecture.hidden % 64 or architecture.intermediate % 64 or width % 32:
         return "The native kernels need sizes that are multiples of 64, and attention heads of a multiple of 32."

@@ -36,7 +36,7 @@ INLINE void product(const uint8_t *rows, long m, const uint8_t *panels, long fro
                     int int8, const Target *target) {
     int32_t acc[2][ROWS * COLUMNS] __attribute__((aligned(64)));
     Gelu g = {0};
-    if (kind == GELU_ROWS || kind == GELU_BF16) g = gelu_coefficients();
+    if (WITH_GELU(kind)) g = gelu_coefficients();
     const long across = steps * TILE;
     BARRIER;
     long turn = 0, last_row = -1, last_column = 0;

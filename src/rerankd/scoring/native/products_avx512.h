@@ -63,7 +63,7 @@ INLINE void product(const uint8_t *rows, long m, const uint8_t *panels, long fro
     int32_t sums[ROWS * COLUMNS] __attribute__((aligned(64)));
     const Strides by = {.row = 64, .step = TILE, .column_step = 2 * TILE, .half = TILE, .out = COLUMNS};
     Gelu g = {0};
-    if (kind == GELU_ROWS || kind == GELU_BF16) g = gelu_coefficients();
+    if (WITH_GELU(kind)) g = gelu_coefficients();
     for (long column = from; column < to; column += COLUMNS)
         for (long row = 0; row < m; row += ROWS) {
             multiply(rows + (row >> 4) * steps * TILE + (row & 15) * 64, panels + column / COLUMNS * steps * 2 * TILE,

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from rerankd._common.error_text import first_line
 from rerankd._common.json_parsing import parse_json
 from rerankd.errors import CorruptModelError
-from rerankd.models.families.bert import BertArchitecture
-from rerankd.scoring.native.weights import LINE, PackedWeights
+from rerankd.models.architecture import Architecture
+from rerankd.scoring.native.layout import LINE
+from rerankd.scoring.native.weights import PackedWeights
 
 INDEX, WEIGHTS = "index.json", "weights.bin"
 
@@ -43,7 +44,7 @@ def write_weights(folder: Path, weights: PackedWeights, facts: dict[str, Any]) -
     (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-def read_weights(folder: Path, architecture: BertArchitecture) -> PackedWeights:
+def read_weights(folder: Path, architecture: Architecture) -> PackedWeights:
     """Map the weights of a folder into memory.
 
     Raises:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.scoring.native.weights import LINE, aligned, bfloat16, panels, quantized
+from rerankd.scoring.native.layout import LINE, aligned, bfloat16, panels, quantized
 
 
 @given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=50))
