@@ -1,4 +1,4 @@
-"""What bf16 and row-wise int8 on AMX cost the trained float32 network: order and nDCG@10.
+"""What bf16 and row-wise int8 of the native kernels cost the trained float32 network: order and nDCG@10.
 
     python -m recipes.mini.precision --data DIR --model FOLDER
 

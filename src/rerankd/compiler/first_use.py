@@ -1,8 +1,8 @@
 """Compilation at first use: a checkpoint that is to run on a CPU is compiled once and kept in a cache.
 
-On a CPU with AMX its weights are arranged for the kernels of `scoring.native`; elsewhere it becomes an int8 ONNX file.
-A folder of the cache is complete or absent, since its last step is a rename, and processes that start together wait for
-the one that compiles.
+Its weights are arranged for the kernels of `scoring.native` where these compute it; elsewhere it becomes an int8 ONNX
+file. A folder of the cache is complete or absent, since its last step is a rename, and processes that start together
+wait for the one that compiles.
 """
 
 from __future__ import annotations

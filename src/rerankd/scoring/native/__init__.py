@@ -1,4 +1,4 @@
-"""Encoders on Intel's Advanced Matrix Extensions (AMX), in bfloat16 or int8, computed by kernels of our own."""
+"""Encoders on AMX or AVX-512, in bfloat16 or int8, computed by kernels of our own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Native backend, on CPUs with Intel's matrix instructions.
+"""Native backend, on CPUs with AMX or AVX-512 VNNI.
 
 Sequences are packed, so nothing is padded, and each call runs on one core: several calls at once share the weights
 and never wait for each other. A score does not depend on what else is in the batch, bit for bit: every row has its own

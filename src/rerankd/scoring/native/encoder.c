@@ -7,14 +7,15 @@
  * the matrix units of AMX (products_amx.h) or by AVX-512 (products_avx512.h), as the compiler is told.
  *
  * What families do differently is data: the flags of a shape, and pointers that are NULL. A layer ends with the
- * normalization that its successor reads. It replaces the state (BERT), or the state goes on without it (pre_norm); so the
- * latter's normalizations before attention belong to the layer before, and the last layer's is the final one.
+ * normalization that its successor reads. It replaces the state (BERT), or the state goes on without it (pre_norm). So
+ * a normalization before attention belongs to the layer before, and the last layer's is the final one.
  *
  * A cross-encoder's head reads the first row of each sequence; a late-interaction model encodes both texts of a pair
  * separately, but in its last layers if it has joint ones, and compares them row by row.
  *
  * int8: weights have one scale per output column; activations have a scale and a least number per row, found when they
- * are quantized, so no row depends on another one. Attention is computed in bfloat16 in both cases, sums, softmax and normalization in float32.
+ * are quantized, so no row depends on another one. Attention is computed in bfloat16 in both cases, sums, softmax and
+ * normalization in float32.
  */
 #define _GNU_SOURCE
 #include <immintrin.h>
@@ -80,10 +81,11 @@ typedef struct {
 } Embeddings;
 
 typedef struct { /* head of a late-interaction model; float32 */
-    const float *meaning, *piece; /* what a token of the query weighs, by its state and by its embedding: (hidden), bias */
+    const float *meaning, *piece; /* weight of a token of the query by its state and by its embedding: (hidden), bias */
     const float *mix;             /* of the cosine of both sums of states, similar tokens, equal tokens; bias */
     const float *cross_bias;      /* (joint layers, heads), times the logarithm of e to base 2 */
-    const float *joint_dense, *joint_dense_bias, *joint_out, *joint_out_bias; /* on both first states; joint layers only */
+    /* on both first states, with joint layers only */
+    const float *joint_dense, *joint_dense_bias, *joint_out, *joint_out_bias;
     int32_t joint;                /* last layers in which the two texts attend to each other */
     int32_t prefix, end;          /* tokens between the first one and the query; id of the token that ends a text */
 } Comparison;
@@ -481,7 +483,8 @@ INLINE void hide(float *scores, long from, long to) {
 }
 
 /* Rotate the first `count` numbers of rows of projections, heads of `width`, by the rows' positions. */
-static void rotate(bf16 *rows, long stride, long m, long count, long width, const float *table, const int32_t *positions) {
+static void rotate(bf16 *rows, long stride, long m, long count, long width, const float *table,
+                   const int32_t *positions) {
     const long half = width / 2;
     for (long r = 0; r < m; r++, rows += stride) {
         const float *cosines = table + positions[r] * width, *sines = cosines + half;
@@ -498,7 +501,7 @@ static void rotate(bf16 *rows, long stride, long m, long count, long width, cons
 }
 
 /* One head of one sequence: `count` rows of queries, `length` of keys and values; out: (count, out_stride).
- * across: added to the scores between rows before `split` and others; window: as in Layer, then there is no `across`. */
+ * across: added to the scores between rows before `split` and others; window: as in Layer, never with `across`. */
 static void attend(const bf16 *queries, long query_stride, long count, const bf16 *keys, const bf16 *values,
                    long stride, long length, long width, bf16 *out, long out_stride, const Scratch *s, float across,
                    long split, long window) {
@@ -581,7 +584,8 @@ static size_t lay_out(const Shape *s, long m, long longest, uint8_t *memory, Buf
 
 /* Everything after attention, for m rows (a multiple of ROWS) of context; hidden is the residual. The last layer's is
  * replaced by its normalization in any case. */
-static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf16 *context, long m, int last, Buffers *b) {
+static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf16 *context, long m, int last,
+                         Buffers *b) {
     const long steps = s->int8 ? s->hidden / 64 : s->hidden / 32, inner_steps = s->int8 ? s->inner / 64 : s->inner / 32;
     const long bytes = s->int8 ? 1 : 2;
     store_rows(context, m, s->hidden, s->int8, b->rows, b->ranges, NULL, NULL);
@@ -595,7 +599,8 @@ static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf
     for (long row = 0; row < m; row += s->block) {
         const long count = m - row < s->block ? m - row : s->block;
         const uint8_t *rows = b->rows + row * s->hidden * bytes;
-        Target up = {.row_scale = b->ranges.scale + row, .row_low = b->ranges.low + row, .least = b->least, .most = b->most};
+        Target up = {.row_scale = b->ranges.scale + row, .row_low = b->ranges.low + row,
+                     .least = b->least, .most = b->most};
         if (s->int8) {
             up.out = b->inner;
             up.stride = s->inner;
@@ -618,7 +623,8 @@ static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf
         product_add(b->inner_rows, count, &l->down, 0, s->hidden, inner_steps, s->int8, &down);
         LAP(PRODUCTS);
     }
-    normalize_rows(hidden, m, s->hidden, l->norm, s->eps, s->int8, b->rows, b->ranges, s->pre_norm && !last ? b->one : NULL);
+    normalize_rows(hidden, m, s->hidden, l->norm, s->eps, s->int8, b->rows, b->ranges,
+                   s->pre_norm && !last ? b->one : NULL);
     LAP(NORMALIZATION);
 }
 
@@ -634,9 +640,10 @@ static void run_whole_layer(const Shape *s, const Layer *l, const int32_t *start
     for (long i = 0; i < count; i++)
         for (long head = 0; head < s->heads; head++) {
             const bf16 *q = b->projected + starts[i] * stride + head * width;
+            bf16 *context = b->context + starts[i] * h + head * width;
             const long length = starts[i + 1] - starts[i];
-            attend(q, stride, length, q + h, q + 2 * h, stride, length, width, b->context + starts[i] * h + head * width,
-                   h, &b->scratch, across ? across[head] : 0.0f, across ? splits[i] : 0, l->window);
+            attend(q, stride, length, q + h, q + 2 * h, stride, length, width, context, h, &b->scratch,
+                   across ? across[head] : 0.0f, across ? splits[i] : 0, l->window);
         }
     LAP(ATTENTION);
     finish_layer(s, l, b->hidden, b->context, m, last, b);
@@ -760,8 +767,8 @@ API void rerankd_logits(const Shape *shape, const Embeddings *embeddings, const 
     else run_last_layer(shape, layers + last, starts, count, &b);
     release();
     for (long i = 0; i < count; i++) {
-        const float *state = shape->mean ? mean_of(b.hidden + starts[i] * h, starts[i + 1] - starts[i], h, (float *)b.context)
-                                         : b.hidden + i * h;
+        const float *state = b.hidden + i * h;
+        if (shape->mean) state = mean_of(b.hidden + starts[i] * h, starts[i + 1] - starts[i], h, (float *)b.context);
         logits[i] = logit(head, state, h, b.one);
     }
     LAP(COMPARISON);
@@ -786,7 +793,8 @@ INLINE float softplus(float x) { return x > 20.0f ? x : log1pf(expf(x)); }
 /* Logit of one pair of `length` rows: the document's side begins at `split`, its text at `text`. */
 static float compare(const Comparison *c, const Embeddings *e, const int32_t *ids, const float *states, long length,
                      long split, long text, long h, float *inverse, float *sums) {
-    const float *first = sum_of(states, split, h, sums), *second = sum_of(states + split * h, length - split, h, sums + h);
+    const float *first = sum_of(states, split, h, sums);
+    const float *second = sum_of(states + split * h, length - split, h, sums + h);
     const float norms = sqrtf(dot(first, first, h)) * sqrtf(dot(second, second, h));
     const float cosine = dot(first, second, h) / fmaxf(norms, 1e-12f);
     for (long j = text; j < length; j++) inverse[j] = 1.0f / sqrtf(dot(states + j * h, states + j * h, h));
@@ -832,9 +840,12 @@ API void rerankd_compare(const Shape *shape, const Embeddings *embeddings, const
     START_CLOCK();
     configure();
     embed(shape, embeddings, ids, positions, segments, starts[count], &b);
-    for (long l = 0; l < separate; l++) run_whole_layer(shape, layers + l, parts, 2 * count, NULL, NULL, l + 1 == shape->layers, &b);
-    for (long l = separate; l < shape->layers; l++)
-        run_whole_layer(shape, layers + l, starts, count, head->cross_bias + (l - separate) * shape->heads, splits, l + 1 == shape->layers, &b);
+    for (long l = 0; l < shape->layers; l++) {
+        const int last = l + 1 == shape->layers;
+        const float *across = l < separate ? NULL : head->cross_bias + (l - separate) * shape->heads;
+        if (across) run_whole_layer(shape, layers + l, starts, count, across, splits, last, &b);
+        else run_whole_layer(shape, layers + l, parts, 2 * count, NULL, NULL, last, &b);
+    }
     release();
     for (long i = 0; i < count; i++)
         logits[i] = compare(head, embeddings, ids + starts[i], b.hidden + starts[i] * h, starts[i + 1] - starts[i],

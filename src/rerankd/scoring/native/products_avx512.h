@@ -1,6 +1,6 @@
 /* Products by AVX-512: blocks of 8 rows and 32 columns, whose sums stay in registers. Part of encoder.c.
  *
- * Four bytes of a row are multiplied with the groups of four bytes of 16 columns, which are the lines of the tiles. Eight
+ * Four bytes of a row are multiplied with the groups of four bytes of 16 columns, which are the lines of the tiles. 8
  * rows keep the multipliers busy: 16 sums hide their latency, and a block loads 10 registers for 16 products. */
 
 INLINE int request_registers(void) { return 0; }
