@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, model, workload
+from benchmarks import RESULTS, machine, model, workload
 from rerankd.models.files import load_model
 from rerankd.scoring.batches import plan_batches
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
@@ -100,13 +100,14 @@ def _ticks_per_second() -> float:
 
 
 def main() -> None:
-    """Print the table, and write it to `benchmarks/results/profile.json`."""
+    """Print the table, and write it to `benchmarks/results/NAME.json`."""
     parser = argparse.ArgumentParser(description=__doc__)
     shapes = [BUNDLED, *model.SHAPES]
     parser.add_argument("--shapes", nargs="+", choices=shapes, default=[BUNDLED, "mini", "base", "m3"])
     parser.add_argument("--precisions", nargs="+", choices=("bf16", "int8"), default=["bf16", "int8"])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--models", type=Path, default=Path("build/bench"))
+    parser.add_argument("--name", default="profile", help="name of the result file")
     arguments = parser.parse_args()
     if (problem := library.unavailable()) is not None or (chosen := library.instructions()) is None:
         sys.exit(problem)
@@ -123,7 +124,7 @@ def main() -> None:
             name = f"{shape} {precision}"
             cells = "".join(f"{share:19.1%}" for share in row["shares"].values())
             print(f"{name:18}{row['seconds_per_request']:10.3f}{cells}", flush=True)
-    path = Path(__file__).with_name("results") / "profile.json"
+    path = RESULTS / f"{arguments.name}.json"
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -6,12 +6,16 @@ from typing import Any
 
 from benchmarks.tables.markdown import exists, read, table
 
+_MACHINES = ("cpu.json", "cpu-epyc.json")  # the second was written with --name cpu-epyc
 _SHAPES = {"mini": "6 x 384", "base": "12 x 768", "m3": "24 x 1024"}
 
 
 def speed() -> str:
-    """Return ratios, rates, share of peak and memory of the last `make bench`."""
-    report = read("cpu.json")
+    """Return ratios, rates, share of peak and memory of the last `make bench` on each machine."""
+    return "\n\n".join(_speed(read(name)) for name in _MACHINES if exists(name))
+
+
+def _speed(report: dict[str, Any]) -> str:
     rows = [
         [
             _SHAPES[row["shape"]],

@@ -42,8 +42,8 @@ class Instructions:
 
 INSTRUCTIONS = (  # the fastest first
     Instructions("amx", "AMX", _BASE | {"amx_tile", "amx_bf16", "amx_int8", "avx512_bf16"}),
-    Instructions("avx512", "AVX-512 with VNNI and BF16", _BASE | {"avx512_vnni", "avx512_bf16"}),
-    Instructions("vnni", "AVX-512 with VNNI", _BASE | {"avx512_vnni"}),
+    Instructions("avx512", "AVX-512 (VNNI, BF16)", _BASE | {"avx512_vnni", "avx512_bf16"}),
+    Instructions("vnni", "AVX-512 (VNNI)", _BASE | {"avx512_vnni"}),
 )
 
 

@@ -14,7 +14,7 @@ AMX, AVX512, VNNI = library.INSTRUCTIONS
 def test_reasons(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(library.SWITCH)
     monkeypatch.setattr(library, "cpu_flags", lambda: VNNI.flags - {"avx512_vnni"})
-    assert library.unavailable() == "This CPU has no AVX-512 with VNNI, which the native kernels need."
+    assert library.unavailable() == "This CPU has no AVX-512 (VNNI), which the native kernels need."
     assert not library.built_without_kernels()
     monkeypatch.setattr(library, "cpu_flags", lambda: AMX.flags | {"sse"})
     monkeypatch.setattr(library, "FOLDER", tmp_path)
