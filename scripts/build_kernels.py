@@ -20,7 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("src/rerankd/scoring/native")
 SOURCE = FOLDER / "encoder.c"
-OPTIONS = ("-std=c11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden")
+OPTIONS = ("-std=c11", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden")
 BASE = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "fma")
 FEATURES = {  # of each library, by the names of `rerankd.scoring.native.library.INSTRUCTIONS`
     "amx": (*BASE, "avx512bf16", "amx-tile", "amx-int8", "amx-bf16"),

@@ -1,12 +1,13 @@
 """Native backend, on CPUs with AMX or AVX-512 VNNI.
 
 Sequences are packed, so nothing is padded, and each call runs on one core: several calls at once share the weights
-and never wait for each other. A score does not depend on what else is in the batch, bit for bit: every row has its own
-scale, and attention sees one sequence.
+and never wait for each other. Only a pair that is alone is divided among the cores. A score does not depend on what
+else is in the batch, bit for bit: every row has its own scale, and attention sees one sequence.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from rerankd.scoring.packed import PackedRows, packed_rows
 
 PRECISIONS = ("bf16", "int8")
 BATCH_TOKENS = 1024  # more rows read the weights less often, fewer stay in the second-level cache
+MIN_ROWS = 16  # of a thread that computes a part of a pair
 KEPT_BYTES = 64_000_000  # working memory of a thread that is kept for the next call
 
 
@@ -82,6 +84,8 @@ class NativeBackend:
             self._weights = PackedWeights(architecture, arrays, self.precision)
         self._late_interaction = "mix" in self._weights.arrays
         self._memory = threading.local()
+        chosen = library.instructions()
+        self._threads_of_pair = self.workers if chosen is not None and chosen.shared_calls else 1
 
     def _compiled_weights(self, files: ModelFiles) -> PackedWeights:
         constants = onnx_constants(files.folder / ONNX)
@@ -97,8 +101,12 @@ class NativeBackend:
 
     @property
     def single_thread(self) -> NativeBackend | None:
-        """This backend: each of its calls runs on one core; None where only one may run."""
-        return self if self.workers > 1 else None
+        """This backend, each of whose calls runs on one core; None where only one may run."""
+        if self._threads_of_pair == 1:
+            return self if self.workers > 1 else None
+        single = copy.copy(self)
+        single._threads_of_pair = 1
+        return single
 
     def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
         """Return the logits of the pairs, computed together, shape (pairs,), float32."""
@@ -107,7 +115,8 @@ class NativeBackend:
             return logits
         rows = packed_rows(pairs, self._architecture)
         weights, longest = self._weights, max(rows.lengths)
-        size = self._library.rerankd_memory(pointer(weights.shape), len(rows.ids), longest)
+        threads = max(1, min(self._threads_of_pair, len(rows.ids) // MIN_ROWS)) if len(pairs) == 1 else 1
+        size = self._library.rerankd_memory(pointer(weights.shape), len(rows.ids), longest, threads)
         memory = self._working_memory(size + 64)
         if self._late_interaction:
             compute, head = self._library.rerankd_compare, pointer(weights.comparison)
@@ -125,6 +134,7 @@ class NativeBackend:
             *(values.ctypes.data for values in narrow),
             len(pairs),
             longest,
+            threads,
             -(-memory.ctypes.data // 64) * 64,
             logits.ctypes.data,
         )

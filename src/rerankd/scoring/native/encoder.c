@@ -1,9 +1,10 @@
 /* Transformer encoder (BERT, XLM-RoBERTa, ModernBERT) in int8 or bfloat16, on AVX-512.
  *
- * Sequences are packed: their rows follow each other, so there is no padding. A call uses one thread; the weights are
- * shared by all callers. Matrix products use tiles of 16 rows of 64 bytes. Their left operand ("rows") is stored as
- * [row / 16][byte / 64][row % 16][64], the right one ("panels" of 32 columns) as [column / 32][byte / 64][2][16][64],
- * where a tile holds groups of four bytes of 16 columns, so every tile is 1,024 consecutive bytes. They are computed by
+ * Sequences are packed: their rows follow each other, so there is no padding. A call uses one thread, or shares the
+ * rows of a lone sequence among several; the weights are shared by all callers. Matrix products use tiles of 16 rows of
+ * 64 bytes. Their left operand ("rows") is stored as [row / 16][byte / 64][row % 16][64], the right one ("panels" of 32
+ * columns) as [column / 32][byte / 64][2][16][64], where a tile holds groups of four bytes of 16 columns, so every tile
+ * is 1,024 consecutive bytes. They are computed by
  * the matrix units of AMX (products_amx.h) or by AVX-512 (products_avx512.h), as the compiler is told.
  *
  * What families do differently is data: the flags of a shape, and pointers that are NULL. A layer ends with the
@@ -19,10 +20,15 @@
  */
 #define _GNU_SOURCE
 #include <immintrin.h>
+#include <linux/futex.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define API __attribute__((visibility("default")))
 
@@ -501,10 +507,11 @@ static void rotate(bf16 *rows, long stride, long m, long count, long width, cons
 }
 
 /* One head of one sequence: `count` rows of queries, `length` of keys and values; out: (count, out_stride).
- * across: added to the scores between rows before `split` and others; window: as in Layer, never with `across`. */
+ * across: added to the scores between rows before `split` and others; window: as in Layer, never with `across`;
+ * first: row of the sequence that the first query is, a multiple of ROWS. */
 static void attend(const bf16 *queries, long query_stride, long count, const bf16 *keys, const bf16 *values,
                    long stride, long length, long width, bf16 *out, long out_stride, const Scratch *s, float across,
-                   long split, long window) {
+                   long split, long window, long first) {
     const long depth = width / 32;
     float part[ROWS * COLUMNS] __attribute__((aligned(64))), inverse[ROWS];
     pack_keys(keys, stride, length, width, s->keys);
@@ -512,16 +519,17 @@ static void attend(const bf16 *queries, long query_stride, long count, const bf1
     for (long row = 0; row < count; row += ROWS) {
         const long rows = count - row < ROWS ? count - row : ROWS;
         const bf16 *q = queries + row * query_stride;
+        const long at = first + row;
         /* the keys that some of the rows see, from a whole tile on */
-        const long low = window && row > window ? (row - window) & ~31L : 0;
-        const long high = window && row + rows + window < length ? row + rows + window : length;
+        const long low = window && at > window ? (at - window) & ~31L : 0;
+        const long high = window && at + rows + window < length ? at + rows + window : length;
         const long seen = high - low, padded = UP(seen, 32);
         score_rows(q, query_stride, rows, s->keys + low / 16 * depth * TILE, padded, depth, s->scores);
         for (long r = 0; r < rows && across != 0.0f; r++)
-            add_to(s->scores + r * padded, row + r < split ? split : 0, row + r < split ? length : split, across);
+            add_to(s->scores + r * padded, at + r < split ? split : 0, at + r < split ? length : split, across);
         for (long r = 0; r < rows && window; r++) {
-            if (row + r - window > low) hide(s->scores + r * padded, 0, row + r - window - low);
-            if (row + r + window + 1 < high) hide(s->scores + r * padded, row + r + window + 1 - low, seen);
+            if (at + r - window > low) hide(s->scores + r * padded, 0, at + r - window - low);
+            if (at + r + window + 1 < high) hide(s->scores + r * padded, at + r + window + 1 - low, seen);
         }
         LAP(ATTENTION);
         for (long r = 0; r < rows; r++) inverse[r] = softmax(s->scores + r * padded, seen, s->weights + r * padded);
@@ -550,57 +558,93 @@ static void *take(Arena *arena, size_t bytes) {
     return p;
 }
 
+/* Threads that compute one call together. */
+typedef struct { int threads; _Atomic int arrived, round; } Team;
+
+/* Wait until all threads of the team are here: busily for some microseconds, then asleep; cores may be shared. */
+static void meet(Team *team) {
+    if (team->threads == 1) return;
+    const int round = atomic_load(&team->round);
+    if (atomic_fetch_add(&team->arrived, 1) + 1 == team->threads) {
+        atomic_store(&team->arrived, 0);
+        atomic_store(&team->round, round + 1);
+        syscall(SYS_futex, &team->round, FUTEX_WAKE_PRIVATE, team->threads, NULL, NULL, 0);
+        return;
+    }
+    for (int turn = 0; turn < 1000; turn++) {
+        if (atomic_load(&team->round) != round) return;
+        _mm_pause();
+    }
+    while (atomic_load(&team->round) == round)
+        syscall(SYS_futex, &team->round, FUTEX_WAIT_PRIVATE, round, NULL, NULL, 0);
+}
+
 typedef struct {
+    Team *team;
+    long from, to; /* rows of this thread: all, or a share that begins with a tile */
+    /* shared by the threads but for what follows `context` */
     float *hidden, *one, *least, *most;
     const int32_t *positions;
     Ranges ranges, inner_ranges;
     uint8_t *rows, *inner_rows;
-    bf16 *projected, *context, *inner;
+    bf16 *projected, *others, *context, *inner; /* others: projections of the layer before, in a team */
     Scratch scratch;
 } Buffers;
 
-static size_t lay_out(const Shape *s, long m, long longest, uint8_t *memory, Buffers *b) {
+/* Memory of each thread; return that of `index`. */
+static void *take_own(Arena *arena, size_t bytes, long threads, long index) {
+    void *own = NULL;
+    for (long t = 0; t < threads; t++) {
+        void *p = take(arena, bytes);
+        if (t == index) own = p;
+    }
+    return own;
+}
+
+static size_t lay_out(const Shape *s, long m, long longest, long threads, long index, uint8_t *memory, Buffers *b) {
     Arena arena = {memory, 0};
     const long padded = UP(m, 32) + 32, bytes = s->int8 ? 1 : 2, long_rows = UP(longest, 32);
     b->hidden = take(&arena, padded * s->hidden * 4);
-    b->one = take(&arena, s->hidden * 4);
     b->rows = take(&arena, padded * s->hidden * bytes);
     b->ranges.scale = take(&arena, padded * 4);
     b->ranges.low = take(&arena, padded * 4);
     b->projected = take(&arena, padded * s->hidden * 3 * 2);
+    b->others = threads > 1 ? take(&arena, padded * s->hidden * 3 * 2) : b->projected;
     b->context = take(&arena, padded * s->hidden * 2);
-    b->inner = take(&arena, s->int8 ? (long)s->block * s->inner * 2 : 0);
-    b->inner_rows = take(&arena, (long)s->block * s->inner * bytes);
-    b->inner_ranges.scale = take(&arena, s->block * 4);
-    b->inner_ranges.low = take(&arena, s->block * 4);
-    b->least = take(&arena, s->block * 64);
-    b->most = take(&arena, s->block * 64);
-    b->scratch.keys = take(&arena, long_rows * s->hidden / s->heads * 2);
-    b->scratch.values = take(&arena, long_rows * s->hidden / s->heads * 2);
-    b->scratch.scores = take(&arena, ROWS * long_rows * 4);
-    b->scratch.weights = take(&arena, ROWS * long_rows * 2);
+    b->one = take_own(&arena, s->hidden * 4, threads, index);
+    b->inner = take_own(&arena, s->int8 ? (long)s->block * s->inner * 2 : 0, threads, index);
+    b->inner_rows = take_own(&arena, (long)s->block * s->inner * bytes, threads, index);
+    b->inner_ranges.scale = take_own(&arena, s->block * 4, threads, index);
+    b->inner_ranges.low = take_own(&arena, s->block * 4, threads, index);
+    b->least = take_own(&arena, s->block * 64, threads, index);
+    b->most = take_own(&arena, s->block * 64, threads, index);
+    b->scratch.keys = take_own(&arena, long_rows * s->hidden / s->heads * 2, threads, index);
+    b->scratch.values = take_own(&arena, long_rows * s->hidden / s->heads * 2, threads, index);
+    b->scratch.scores = take_own(&arena, ROWS * long_rows * 4, threads, index);
+    b->scratch.weights = take_own(&arena, ROWS * long_rows * 2, threads, index);
     return arena.size;
 }
 
-/* Everything after attention, for m rows (a multiple of ROWS) of context; hidden is the residual. The last layer's is
- * replaced by its normalization in any case. */
-static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf16 *context, long m, int last,
-                         Buffers *b) {
+/* Everything after attention, for some rows (from a tile on, a multiple of ROWS). The last layer's state is replaced by
+ * its normalization in any case. */
+static void finish_layer(const Shape *s, const Layer *l, long from, long to, int last, Buffers *b) {
     const long steps = s->int8 ? s->hidden / 64 : s->hidden / 32, inner_steps = s->int8 ? s->inner / 64 : s->inner / 32;
-    const long bytes = s->int8 ? 1 : 2;
-    store_rows(context, m, s->hidden, s->int8, b->rows, b->ranges, NULL, NULL);
+    const long bytes = s->int8 ? 1 : 2, m = to - from;
+    float *hidden = b->hidden + from * s->hidden;
+    uint8_t *all = b->rows + from * s->hidden * bytes;
+    const Ranges ranges = {b->ranges.scale + from, b->ranges.low + from};
+    store_rows(b->context + from * s->hidden, m, s->hidden, s->int8, all, ranges, NULL, NULL);
     LAP(QUANTIZATION);
-    Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .sum = hidden, .stride = s->hidden};
-    product_add(b->rows, m, &l->output, 0, s->hidden, steps, s->int8, &t);
+    Target t = {.row_scale = ranges.scale, .row_low = ranges.low, .sum = hidden, .stride = s->hidden};
+    product_add(all, m, &l->output, 0, s->hidden, steps, s->int8, &t);
     LAP(PRODUCTS);
-    normalize_rows(hidden, m, s->hidden, l->attention_norm, s->eps, s->int8, b->rows, b->ranges,
+    normalize_rows(hidden, m, s->hidden, l->attention_norm, s->eps, s->int8, all, ranges,
                    s->pre_norm ? b->one : NULL);
     LAP(NORMALIZATION);
     for (long row = 0; row < m; row += s->block) {
         const long count = m - row < s->block ? m - row : s->block;
-        const uint8_t *rows = b->rows + row * s->hidden * bytes;
-        Target up = {.row_scale = b->ranges.scale + row, .row_low = b->ranges.low + row,
-                     .least = b->least, .most = b->most};
+        const uint8_t *rows = all + row * s->hidden * bytes;
+        Target up = {.row_scale = ranges.scale + row, .row_low = ranges.low + row, .least = b->least, .most = b->most};
         if (s->int8) {
             up.out = b->inner;
             up.stride = s->inner;
@@ -623,41 +667,54 @@ static void finish_layer(const Shape *s, const Layer *l, float *hidden, const bf
         product_add(b->inner_rows, count, &l->down, 0, s->hidden, inner_steps, s->int8, &down);
         LAP(PRODUCTS);
     }
-    normalize_rows(hidden, m, s->hidden, l->norm, s->eps, s->int8, b->rows, b->ranges,
+    normalize_rows(hidden, m, s->hidden, l->norm, s->eps, s->int8, all, ranges,
                    s->pre_norm && !last ? b->one : NULL);
     LAP(NORMALIZATION);
+}
+
+/* Columns from..to of the projections, query, key and value, of this thread's rows; wait for the others'. Some threads
+ * may still read those of the layer before, so there are two buffers. */
+static void project(const Shape *s, const Layer *l, long from, long to, long total, Buffers *b) {
+    const long h = s->hidden, width = h / s->heads, steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
+    bf16 *before = b->projected, *projected = b->others + b->from * stride;
+    b->projected = b->others;
+    b->others = before;
+    Target t = {.row_scale = b->ranges.scale + b->from, .row_low = b->ranges.low + b->from, .out = projected,
+                .stride = stride};
+    const long bytes = s->int8 ? 1 : 2, last = b->to < total ? b->to : total;
+    product_to_bf16(b->rows + b->from * h * bytes, b->to - b->from, &l->projection, from, to, steps, s->int8, &t);
+    LAP(PRODUCTS);
+    if (l->rotary && last > b->from)
+        rotate(projected + from, stride, last - b->from, 2 * h - from, width, l->rotary, b->positions + b->from);
+    meet(b->team);
 }
 
 /* A layer for all rows; across: biases of the heads between the rows before and after `splits` of each sequence. */
 static void run_whole_layer(const Shape *s, const Layer *l, const int32_t *starts, long count, const float *across,
                             const int32_t *splits, int last, Buffers *b) {
-    const long h = s->hidden, width = h / s->heads, m = UP(starts[count], ROWS);
-    const long steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
-    Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
-    product_to_bf16(b->rows, m, &l->projection, 0, 3 * h, steps, s->int8, &t);
-    LAP(PRODUCTS);
-    if (l->rotary) rotate(b->projected, stride, starts[count], 2 * h, width, l->rotary, b->positions);
-    for (long i = 0; i < count; i++)
-        for (long head = 0; head < s->heads; head++) {
-            const bf16 *q = b->projected + starts[i] * stride + head * width;
-            bf16 *context = b->context + starts[i] * h + head * width;
-            const long length = starts[i + 1] - starts[i];
-            attend(q, stride, length, q + h, q + 2 * h, stride, length, width, context, h, &b->scratch,
-                   across ? across[head] : 0.0f, across ? splits[i] : 0, l->window);
+    const long h = s->hidden, width = h / s->heads, stride = 3 * h;
+    project(s, l, 0, 3 * h, starts[count], b);
+    for (long i = 0; i < count; i++) {
+        const long begin = starts[i] > b->from ? starts[i] : b->from;
+        const long end = starts[i + 1] < b->to ? starts[i + 1] : b->to;
+        for (long head = 0; head < s->heads && begin < end; head++) {
+            const bf16 *q = b->projected + begin * stride + head * width;
+            const bf16 *k = b->projected + starts[i] * stride + h + head * width;
+            attend(q, stride, end - begin, k, k + h, stride, starts[i + 1] - starts[i], width,
+                   b->context + begin * h + head * width, h, &b->scratch, across ? across[head] : 0.0f,
+                   across ? splits[i] : 0, l->window, begin - starts[i]);
         }
+    }
     LAP(ATTENTION);
-    finish_layer(s, l, b->hidden, b->context, m, last, b);
+    finish_layer(s, l, b->from, b->to, last, b);
 }
 
 /* The last layer of a cross-encoder, whose head reads the first row of each sequence: keys and values of all rows,
  * everything else of those, which are at position 0: their queries need no rotation. */
 static void run_last_layer(const Shape *s, const Layer *l, const int32_t *starts, long count, Buffers *b) {
-    const long h = s->hidden, width = h / s->heads, total = starts[count], m = UP(total, ROWS);
-    const long steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
-    Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
-    product_to_bf16(b->rows, m, &l->projection, h, 3 * h, steps, s->int8, &t);
-    LAP(PRODUCTS);
-    if (l->rotary) rotate(b->projected + h, stride, total, h, width, l->rotary, b->positions);
+    const long h = s->hidden, width = h / s->heads, steps = s->int8 ? h / 64 : h / 32, stride = 3 * h;
+    project(s, l, h, 3 * h, starts[count], b);
+    if (b->from) return; /* what is left is little */
     const long kept = UP(count, ROWS);
     for (long i = 0; i < count; i++) {
         memmove(b->hidden + i * h, b->hidden + starts[i] * h, h * 4);
@@ -667,16 +724,17 @@ static void run_last_layer(const Shape *s, const Layer *l, const int32_t *starts
         b->ranges.low[i] = b->ranges.low[starts[i]];
     }
     LAP(QUANTIZATION);
+    Target t = {.row_scale = b->ranges.scale, .row_low = b->ranges.low, .out = b->projected, .stride = stride};
     product_to_bf16(b->rows, kept, &l->projection, 0, h, steps, s->int8, &t);
     LAP(PRODUCTS);
     for (long i = 0; i < count; i++)
         for (long head = 0; head < s->heads; head++) {
             const bf16 *k = b->projected + starts[i] * stride + h + head * width;
             attend(b->projected + i * stride + head * width, stride, 1, k, k + h, stride, starts[i + 1] - starts[i],
-                   width, b->context + i * h + head * width, h, &b->scratch, 0.0f, 0, l->window);
+                   width, b->context + i * h + head * width, h, &b->scratch, 0.0f, 0, l->window, 0);
         }
     LAP(ATTENTION);
-    finish_layer(s, l, b->hidden, b->context, kept, 1, b);
+    finish_layer(s, l, 0, kept, 1, b);
 }
 
 /* ------------------------------------------------------------------------------------------------ interface */
@@ -691,9 +749,9 @@ API int rerankd_start(void) {
 }
 
 /* Bytes of memory that a call needs, for `rows` rows in sequences of at most `longest`. */
-API size_t rerankd_memory(const Shape *shape, int64_t rows, int64_t longest) {
+API size_t rerankd_memory(const Shape *shape, int64_t rows, int64_t longest, int64_t threads) {
     Buffers b;
-    return lay_out(shape, rows, longest, NULL, &b);
+    return lay_out(shape, rows, longest, threads, 0, NULL, &b);
 }
 
 /* Sum of rows, in `to`. */
@@ -729,12 +787,16 @@ static float logit(const Head *head, const float *state, long size, float *inner
     return sum;
 }
 
-/* Sums of embeddings, normalized, as the rows of the first layer. */
+/* Sums of embeddings, normalized, as the rows of the first layer; of this thread's rows. */
 static void embed(const Shape *s, const Embeddings *e, const int32_t *ids, const int32_t *positions,
                   const int32_t *segments, long total, Buffers *b) {
-    const long h = s->hidden, padded = UP(total, ROWS);
-    for (long r = 0; r < total; r++) {
+    const long h = s->hidden, m = b->to - b->from;
+    for (long r = b->from; r < b->to; r++) {
         float *v = b->hidden + r * h;
+        if (r >= total) {
+            memset(v, 0, h * 4);
+            continue;
+        }
         const bf16 *word = e->words + (long)ids[r] * h;
         if (!e->positions) {
             for (long c = 0; c < h; c += 16) _mm512_store_ps(v + c, load_bf16(word + c));
@@ -745,27 +807,88 @@ static void embed(const Shape *s, const Embeddings *e, const int32_t *ids, const
             _mm512_store_ps(v + c, _mm512_add_ps(load_bf16(word + c), _mm512_add_ps(_mm512_loadu_ps(position + c),
                                                                                     _mm512_loadu_ps(segment + c))));
     }
-    memset(b->hidden + total * h, 0, (padded - total) * h * 4);
-    normalize_rows(b->hidden, padded, h, e->norm, s->eps, s->int8, b->rows, b->ranges, NULL);
+    const Ranges ranges = {b->ranges.scale + b->from, b->ranges.low + b->from};
+    normalize_rows(b->hidden + b->from * h, m, h, e->norm, s->eps, s->int8,
+                   b->rows + b->from * h * (s->int8 ? 1 : 2), ranges, NULL);
     b->positions = positions;
     LAP(EMBEDDING);
 }
 
+typedef struct { /* what the threads of a call share */
+    const Shape *shape;
+    const Embeddings *embeddings;
+    const Layer *layers;
+    const Comparison *comparison; /* NULL for a cross-encoder */
+    const int32_t *ids, *positions, *segments, *starts, *parts, *splits;
+    long count, longest;
+    uint8_t *memory;
+    Team team;
+    _Atomic int begun, ready; /* threads that have a number; 1 once their count is known */
+} Call;
+
+static long tiles_of(const Call *call) { return UP(call->starts[call->count], 16) / 16; }
+
+/* Compute this thread's share of the states. */
+static void encode(Call *call, long index, Buffers *b) {
+    const Shape *s = call->shape;
+    const long total = call->starts[call->count], tiles = tiles_of(call), m = UP(total, ROWS), n = call->team.threads;
+    lay_out(s, total, call->longest, n, index, call->memory, b);
+    b->team = &call->team;
+    b->from = tiles * index / n * 16;
+    b->to = index + 1 == n ? m : tiles * (index + 1) / n * 16;
+    configure();
+    embed(s, call->embeddings, call->ids, call->positions, call->segments, total, b);
+    const long separate = call->comparison ? s->layers - call->comparison->joint : 0;
+    for (long l = 0; l < s->layers; l++) {
+        const Layer *layer = call->layers + l;
+        const int last = l + 1 == s->layers;
+        if (!call->comparison && last && !s->mean) run_last_layer(s, layer, call->starts, call->count, b);
+        else if (!call->comparison) run_whole_layer(s, layer, call->starts, call->count, NULL, NULL, last, b);
+        else if (l < separate) run_whole_layer(s, layer, call->parts, 2 * call->count, NULL, NULL, last, b);
+        else run_whole_layer(s, layer, call->starts, call->count,
+                             call->comparison->cross_bias + (l - separate) * s->heads, call->splits, last, b);
+    }
+    release();
+    meet(b->team);
+}
+
+static void *join_team(void *argument) {
+    Call *call = argument;
+    const long index = 1 + atomic_fetch_add(&call->begun, 1);
+    while (!atomic_load(&call->ready)) syscall(SYS_futex, &call->ready, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+    Buffers b;
+    encode(call, index, &b);
+    return NULL;
+}
+
+enum { MOST_THREADS = 64 };
+
+/* Compute all states in several threads, as many as the system gives, at most one for a tile; b: of the calling one. */
+static void encode_together(Call *call, long threads, Buffers *b) {
+    pthread_t others[MOST_THREADS];
+    long started = 0;
+    START_CLOCK();
+    if (threads > tiles_of(call)) threads = tiles_of(call);
+    while (started + 1 < threads && started < MOST_THREADS && !pthread_create(others + started, NULL, join_team, call))
+        started++;
+    call->team.threads = (int)started + 1;
+    atomic_store(&call->ready, 1);
+    if (started) syscall(SYS_futex, &call->ready, FUTEX_WAKE_PRIVATE, (int)started, NULL, NULL, 0);
+    encode(call, 0, b);
+    for (long t = 0; t < started; t++) pthread_join(others[t], NULL);
+}
+
 /* Write the logit of each sequence.
- * ids, positions, segments: of all rows; starts: (count + 1) offsets of the sequences; memory: aligned to 64. */
+ * ids, positions, segments: of all rows; starts: (count + 1) offsets of the sequences; threads: at most 1 for several
+ * sequences; memory: aligned to 64. */
 API void rerankd_logits(const Shape *shape, const Embeddings *embeddings, const Layer *layers, const Head *head,
                         const int32_t *ids, const int32_t *positions, const int32_t *segments, const int32_t *starts,
-                        int64_t count, int64_t longest, void *memory, float *logits) {
+                        int64_t count, int64_t longest, int64_t threads, void *memory, float *logits) {
+    const long h = shape->hidden;
     Buffers b;
-    const long h = shape->hidden, last = shape->layers - 1;
-    lay_out(shape, starts[count], longest, memory, &b);
-    START_CLOCK();
-    configure();
-    embed(shape, embeddings, ids, positions, segments, starts[count], &b);
-    for (long l = 0; l < last; l++) run_whole_layer(shape, layers + l, starts, count, NULL, NULL, 0, &b);
-    if (shape->mean) run_whole_layer(shape, layers + last, starts, count, NULL, NULL, 1, &b);
-    else run_last_layer(shape, layers + last, starts, count, &b);
-    release();
+    Call call = {.shape = shape, .embeddings = embeddings, .layers = layers, .ids = ids, .positions = positions,
+                 .segments = segments, .starts = starts, .count = count, .longest = longest, .memory = memory};
+    encode_together(&call, threads, &b);
     for (long i = 0; i < count; i++) {
         const float *state = b.hidden + i * h;
         if (shape->mean) state = mean_of(b.hidden + starts[i] * h, starts[i + 1] - starts[i], h, (float *)b.context);
@@ -833,20 +956,13 @@ static float compare(const Comparison *c, const Embeddings *e, const int32_t *id
 API void rerankd_compare(const Shape *shape, const Embeddings *embeddings, const Layer *layers, const Comparison *head,
                          const int32_t *ids, const int32_t *positions, const int32_t *segments, const int32_t *starts,
                          const int32_t *parts, const int32_t *splits, const int32_t *texts, int64_t count,
-                         int64_t longest, void *memory, float *logits) {
+                         int64_t longest, int64_t threads, void *memory, float *logits) {
+    const long h = shape->hidden;
     Buffers b;
-    const long h = shape->hidden, separate = shape->layers - head->joint;
-    lay_out(shape, starts[count], longest, memory, &b);
-    START_CLOCK();
-    configure();
-    embed(shape, embeddings, ids, positions, segments, starts[count], &b);
-    for (long l = 0; l < shape->layers; l++) {
-        const int last = l + 1 == shape->layers;
-        const float *across = l < separate ? NULL : head->cross_bias + (l - separate) * shape->heads;
-        if (across) run_whole_layer(shape, layers + l, starts, count, across, splits, last, &b);
-        else run_whole_layer(shape, layers + l, parts, 2 * count, NULL, NULL, last, &b);
-    }
-    release();
+    Call call = {.shape = shape, .embeddings = embeddings, .layers = layers, .comparison = head, .ids = ids,
+                 .positions = positions, .segments = segments, .starts = starts, .parts = parts, .splits = splits,
+                 .count = count, .longest = longest, .memory = memory};
+    encode_together(&call, threads, &b);
     for (long i = 0; i < count; i++)
         logits[i] = compare(head, embeddings, ids + starts[i], b.hidden + starts[i] * h, starts[i + 1] - starts[i],
                             splits[i], texts[i], h, b.ranges.scale, (float *)b.context);

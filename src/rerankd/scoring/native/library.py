@@ -28,11 +28,13 @@ class Instructions:
         name: value of `RERANKD_NATIVE` that selects it.
         title: its name for people.
         flags: what a CPU must have, as Linux names it.
+        shared_calls: whether several threads compute a lone pair; on AMX that was never measured.
     """
 
     name: str
     title: str
     flags: frozenset[str]
+    shared_calls: bool = True
 
     @property
     def library(self) -> Path:
@@ -41,7 +43,7 @@ class Instructions:
 
 
 INSTRUCTIONS = (  # the fastest first
-    Instructions("amx", "AMX", _BASE | {"amx_tile", "amx_bf16", "amx_int8", "avx512_bf16"}),
+    Instructions("amx", "AMX", _BASE | {"amx_tile", "amx_bf16", "amx_int8", "avx512_bf16"}, shared_calls=False),
     Instructions("avx512", "AVX-512 (VNNI, BF16)", _BASE | {"avx512_vnni", "avx512_bf16"}),
     Instructions("vnni", "AVX-512 (VNNI)", _BASE | {"avx512_vnni"}),
 )
@@ -172,12 +174,12 @@ def _loaded(chosen: Instructions) -> tuple[ctypes.CDLL | None, str | None]:
     if getattr(loaded, "rerankd_interface", lambda: 0)() != INTERFACE:
         return None, "The native kernels were built for another version of rerankd; install the package again."
     loaded.rerankd_memory.restype = ctypes.c_size_t
-    loaded.rerankd_memory.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+    loaded.rerankd_memory.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3]
     loaded.rerankd_logits.restype = None
     pointers = [ctypes.c_void_p]
-    loaded.rerankd_logits.argtypes = [*pointers * 8, ctypes.c_int64, ctypes.c_int64, *pointers * 2]
+    loaded.rerankd_logits.argtypes = [*pointers * 8, *[ctypes.c_int64] * 3, *pointers * 2]
     loaded.rerankd_compare.restype = None
-    loaded.rerankd_compare.argtypes = [*pointers * 11, ctypes.c_int64, ctypes.c_int64, *pointers * 2]
+    loaded.rerankd_compare.argtypes = [*pointers * 11, *[ctypes.c_int64] * 3, *pointers * 2]
     if code := loaded.rerankd_start():
         return None, f"The system does not grant this process the registers of {chosen.title} ({os.strerror(code)})."
     return loaded, None

@@ -1,7 +1,5 @@
 /* Products on the matrix units of AMX: blocks of 2 x 2 tiles. Part of encoder.c. */
 #include <errno.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define BARRIER __asm__ volatile("" ::: "memory") /* stores are done before tiles are loaded */
 

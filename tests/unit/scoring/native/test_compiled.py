@@ -43,6 +43,8 @@ def test_the_bundled_model_ranks_as_in_onnx_runtime() -> None:
     kernels, groups = NativeBackend(files, threads=1), _pairs(files)[:5]
     assert kernels.precision == "int8"
     assert _agreement(kernels, OnnxBackend(files, threads=1), groups) > 0.93
+    divided = NativeBackend(files, threads=2)
+    assert divided.logits(groups[0][:1]).tolist() == kernels.logits(groups[0][:1]).tolist()
     for group in groups[:3]:
         alone = [float(kernels.logits([pair])[0]) for pair in group]
         assert kernels.logits(group).tolist() == alone

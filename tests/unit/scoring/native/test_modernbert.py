@@ -38,12 +38,14 @@ def test_logits_are_those_of_torch(
     files: ModelFiles, pairs: list[EncodedPair], precision: str, tolerance: float
 ) -> None:
     expected = TorchBackend(files, device="cpu", precision="fp32").logits(pairs)
-    backend = NativeBackend(files, precision=precision)
+    backend = NativeBackend(files, precision=precision, threads=1)
     logits = backend.logits(pairs)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=tolerance * expected.std())
     alone = [float(backend.logits([pair])[0]) for pair in pairs]
     assert logits.tolist() == alone
     assert backend.logits(pairs[::-1] * 2).tolist() == alone[::-1] * 2
+    divided = NativeBackend(files, precision=precision, threads=3)
+    assert [float(divided.logits([pair])[0]) for pair in pairs] == alone
 
 
 def test_what_was_kept_gives_the_same_scores(files: ModelFiles, pairs: list[EncodedPair], tmp_path: Path) -> None:
