@@ -30,7 +30,7 @@ from rerankd.scoring.packed import PackedRows, packed_rows
 
 PRECISIONS = ("bf16", "int8")
 BATCH_TOKENS = 1024  # more rows read the weights less often, fewer stay in the second-level cache
-MIN_ROWS = 16  # of a thread that computes a part of a pair
+MIN_PRODUCTS = 10**9  # of numbers, for a thread to compute a part of a pair: some milliseconds
 KEPT_BYTES = 64_000_000  # working memory of a thread that is kept for the next call
 
 
@@ -115,7 +115,7 @@ class NativeBackend:
             return logits
         rows = packed_rows(pairs, self._architecture)
         weights, longest = self._weights, max(rows.lengths)
-        threads = max(1, min(self._threads_of_pair, len(rows.ids) // MIN_ROWS)) if len(pairs) == 1 else 1
+        threads = self._threads_for(len(rows.ids)) if len(pairs) == 1 else 1
         size = self._library.rerankd_memory(pointer(weights.shape), len(rows.ids), longest, threads)
         memory = self._working_memory(size + 64)
         if self._late_interaction:
@@ -139,6 +139,12 @@ class NativeBackend:
             logits.ctypes.data,
         )
         return logits
+
+    def _threads_for(self, rows: int) -> int:
+        """Return the number of threads that compute a lone pair."""
+        shape = self._weights.shape
+        matrices = shape.hidden * (4 * shape.hidden + (3 if shape.gated else 2) * shape.inner)
+        return max(1, min(self._threads_of_pair, rows * shape.layers * matrices // MIN_PRODUCTS))
 
     def _check(self, ids: npt.NDArray[Any], positions: npt.NDArray[Any], segments: npt.NDArray[Any]) -> None:
         """Check that all rows exist, since the kernels do not.

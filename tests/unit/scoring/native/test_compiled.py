@@ -15,6 +15,7 @@ from rerankd.demo import load_traps
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.backend import Backend, choose_backend
 from rerankd.scoring.encoder import EncodedPair, PairEncoder, TruncationOptions
+from rerankd.scoring.native import backend as native_backend
 from rerankd.scoring.native.backend import NativeBackend
 from rerankd.scoring.onnx_backend import OnnxBackend
 from tests.unit.training.material import late_interaction_model
@@ -38,11 +39,12 @@ def _agreement(first: Backend, second: Backend, groups: list[list[EncodedPair]])
     return agreement(_logits(first, groups), _logits(second, groups)).kendall_tau
 
 
-def test_the_bundled_model_ranks_as_in_onnx_runtime() -> None:
+def test_the_bundled_model_ranks_as_in_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     files = load_model("mini")
     kernels, groups = NativeBackend(files, threads=1), _pairs(files)[:5]
     assert kernels.precision == "int8"
     assert _agreement(kernels, OnnxBackend(files, threads=1), groups) > 0.93
+    monkeypatch.setattr(native_backend, "MIN_PRODUCTS", 1)
     divided = NativeBackend(files, threads=2)
     assert divided.logits(groups[0][:1]).tolist() == kernels.logits(groups[0][:1]).tolist()
     for group in groups[:3]:

@@ -11,6 +11,7 @@ from rerankd.compiler.first_use import FirstUse, open_compiled
 from rerankd.models.files import ModelFiles, load_model
 from rerankd.scoring.backend import choose_backend
 from rerankd.scoring.encoder import EncodedPair
+from rerankd.scoring.native import backend as native_backend
 from rerankd.scoring.native.backend import NativeBackend
 from rerankd.scoring.native.modernbert import gated_rows
 from rerankd.scoring.torch.backend import TorchBackend
@@ -35,7 +36,7 @@ def pairs(files: ModelFiles) -> list[EncodedPair]:
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.05), ("int8", 0.15)])
 def test_logits_are_those_of_torch(
-    files: ModelFiles, pairs: list[EncodedPair], precision: str, tolerance: float
+    files: ModelFiles, pairs: list[EncodedPair], precision: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = TorchBackend(files, device="cpu", precision="fp32").logits(pairs)
     backend = NativeBackend(files, precision=precision, threads=1)
@@ -44,6 +45,7 @@ def test_logits_are_those_of_torch(
     alone = [float(backend.logits([pair])[0]) for pair in pairs]
     assert logits.tolist() == alone
     assert backend.logits(pairs[::-1] * 2).tolist() == alone[::-1] * 2
+    monkeypatch.setattr(native_backend, "MIN_PRODUCTS", 1)
     divided = NativeBackend(files, precision=precision, threads=3)
     assert [float(divided.logits([pair])[0]) for pair in pairs] == alone
 
