@@ -144,7 +144,7 @@ class NativeBackend:
         """Return the number of threads that compute a lone pair."""
         shape = self._weights.shape
         matrices = shape.hidden * (4 * shape.hidden + (3 if shape.gated else 2) * shape.inner)
-        return max(1, min(self._threads_of_pair, rows * shape.layers * matrices // MIN_PRODUCTS))
+        return max(1, min(self._threads_of_pair, int(rows * shape.layers * matrices // MIN_PRODUCTS)))
 
     def _check(self, ids: npt.NDArray[Any], positions: npt.NDArray[Any], segments: npt.NDArray[Any]) -> None:
         """Check that all rows exist, since the kernels do not.
