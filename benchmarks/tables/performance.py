@@ -39,7 +39,8 @@ def _conditions(report: dict[str, Any]) -> str:
     packages = machine["packages"]
     peaks = ", ".join(f"{rate:,} in {precision}" for precision, rate in report["peak_gops"].items())
     lines = [
-        f"{machine['processor']} ({', '.join(machine['flags'])}), {machine['threads']} threads, "
+        f"{machine['processor']} ({', '.join(machine['flags'])}), {machine['threads']} threads, load "
+        f"{machine['load_before']:g} before the run, "
         f"peak, the best rate of a library's matrix product, in 10^9 operations/s: {peaks}; "
         f"{report['requests']} requests of {report['documents']} documents in sequence, "
         f"{first['tokens_per_pair']} tokens per pair, max length 512; random weights in XLM-R's shapes; "
