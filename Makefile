@@ -67,7 +67,7 @@ image: ## build the images rerankd:VERSION and rerankd:VERSION-cuda (needs docke
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache
 
-$(VENV)/.base: pyproject.toml constraints.txt scripts/build_kernels.py src/rerankd/scoring/amx/encoder.c
+$(VENV)/.base: pyproject.toml constraints.txt scripts/build_kernels.py $(wildcard src/rerankd/scoring/native/*.[ch])
 	@test -n "$(PYTHON)" || { echo "rerankd needs Python 3.11 or newer with the venv module; set PYTHON=/path/to/python3"; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing rerankd (base)"

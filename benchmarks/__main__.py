@@ -15,7 +15,7 @@ from benchmarks import RESULTS, bundled, model, peak, peers, server, workload
 from benchmarks.contenders import Contender, Worker
 from benchmarks.machine import machine
 from rerankd._common.processor import HALF_PRECISION_FLAGS, cpu_flags, usable_cores
-from rerankd.scoring.amx import library
+from rerankd.scoring.native import library
 
 BASELINE = "sentence-transformers"
 
@@ -42,7 +42,7 @@ def contenders(shape: str, folder: Path, device: str) -> list[Contender]:
     ]
     if library.unavailable() is None:
         for precision in ("bf16", "int8"):
-            found.append(Contender(f"rerankd amx {precision}", "rerankd", checkpoint, precision=precision))
+            found.append(Contender(f"rerankd native {precision}", "rerankd", checkpoint, precision=precision))
     return found
 
 
@@ -99,18 +99,18 @@ def _lengths(shape: str, arguments: argparse.Namespace, made: list[workload.Requ
     ]
 
 
-def single_pair(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Return the latency of one pair of 64 tokens on v2-m3's shape."""
-    checkpoint = model.make_checkpoint("m3", arguments.models)
+def single_pair(shape: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Return the latency of one pair of 64 tokens on a model shape."""
+    checkpoint = model.make_checkpoint(shape, arguments.models)
     for precision in ("fp32", "int8"):
-        folder = model.make_compiled("m3", precision, arguments.models)
-        yield {"shape": "m3", "backend": "onnx", "precision": precision} | _latency(
+        folder = model.make_compiled(shape, precision, arguments.models)
+        yield {"shape": shape, "backend": "onnx", "precision": precision} | _latency(
             folder, arguments.threads, "onnx", precision
         )
     if library.unavailable() is None:
         for precision in ("bf16", "int8"):
-            row = {"shape": "m3", "backend": "amx", "precision": precision}
-            yield row | _latency(checkpoint, arguments.threads, "amx", precision)
+            row = {"shape": shape, "backend": "native", "precision": precision}
+            yield row | _latency(checkpoint, arguments.threads, "native", precision)
 
 
 def _latency(folder: Path, threads: int, backend: str, precision: str) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path("build/bench"), help="folder of the random models")
     parser.add_argument("--name", default=None, help="name of the result file (default: the device)")
     parser.add_argument(
-        "--only-throughput", action="store_true", help="measure only the libraries in process, and one pair of v2-m3's"
+        "--only-throughput", action="store_true", help="measure only the libraries in process, and one pair"
     )
     parser.add_argument(
         "--only-bundled", action="store_true", help="measure only the bundled models against the int8 peak"
@@ -198,8 +198,9 @@ def main() -> None:
     report["documents"], report["requests"], report["rows"] = arguments.documents, arguments.requests, rows
     if arguments.device == "cpu" and arguments.memory_requests:
         report["memory"] = memory(arguments)
-    if arguments.device == "cpu" and not arguments.no_m3:
-        report["single_pair"] = list(single_pair(arguments))
+    if arguments.device == "cpu":
+        shapes = [*arguments.shapes] if arguments.no_m3 else [*arguments.shapes, "m3"]
+        report["single_pair"] = [row for shape in dict.fromkeys(shapes) for row in single_pair(shape, arguments)]
     if arguments.device == "cpu" and not arguments.only_throughput:
         report["bundled"] = _bundled(arguments.threads)
     if arguments.device == "cpu" and not arguments.no_server:

@@ -1,4 +1,4 @@
-"""Where the AMX backend's time goes: shares of its parts, of the tokenizer and of Python, for each shape.
+"""Where the native backend's time goes: shares of its parts, of the tokenizer and of Python, for each shape.
 
     python -m benchmarks.profile --shapes mini base m3
 
@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, model, workload
+from benchmarks import RESULTS, machine, model, workload
 from rerankd.models.files import load_model
-from rerankd.scoring.amx import library
-from rerankd.scoring.amx.backend import AmxBackend
 from rerankd.scoring.batches import plan_batches
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
+from rerankd.scoring.native import library
+from rerankd.scoring.native.backend import NativeBackend
 from rerankd.scoring.scorer import Scorer
 
 ROOT = Path(__file__).parents[1]
@@ -32,14 +32,17 @@ BUNDLED = "bundled"
 DOCUMENTS, MAX_LENGTH = 50, 512
 
 
-def build() -> None:
-    """Compile the kernels with counters and make them the ones that this process loads."""
-    from scripts.build_kernels import OPTIONS, SOURCE
+def build(chosen: library.Instructions) -> None:
+    """Compile the kernels with counters and make them the ones that this process loads.
 
-    target = ROOT / "build" / "profile" / "libencoder.so.1"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cc", *OPTIONS, "-DPROFILE", "-o", str(target), str(ROOT / SOURCE), "-lm"], check=True)
-    library.LIBRARY = target
+    Args:
+        chosen: instructions to compile for.
+    """
+    from scripts.build_kernels import command, compiler_command
+
+    library.FOLDER = ROOT / "build" / "profile"
+    library.FOLDER.mkdir(parents=True, exist_ok=True)
+    subprocess.run(command(compiler_command(), ROOT, chosen.name, chosen.library, "-DPROFILE"), check=True)
 
 
 def profile(shape: str, precision: str, models: Path, turns: int) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def profile(shape: str, precision: str, models: Path, turns: int) -> dict[str, A
         turns: requests that are measured.
     """
     files = load_model("mini" if shape == BUNDLED else str(model.make_checkpoint(shape, models)))
-    backend = AmxBackend(files, precision=precision, threads=1)
+    backend = NativeBackend(files, precision=precision, threads=1)
     scorer = Scorer(PairEncoder(files.tokenizer(), files.manifest.template), backend)
     truncation = TruncationOptions(min(MAX_LENGTH, files.manifest.max_length))
     limits = scorer.batch_limits(16384)
@@ -97,18 +100,19 @@ def _ticks_per_second() -> float:
 
 
 def main() -> None:
-    """Print the table, and write it to `benchmarks/results/profile.json`."""
+    """Print the table, and write it to `benchmarks/results/NAME.json`."""
     parser = argparse.ArgumentParser(description=__doc__)
     shapes = [BUNDLED, *model.SHAPES]
     parser.add_argument("--shapes", nargs="+", choices=shapes, default=[BUNDLED, "mini", "base", "m3"])
     parser.add_argument("--precisions", nargs="+", choices=("bf16", "int8"), default=["bf16", "int8"])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--models", type=Path, default=Path("build/bench"))
+    parser.add_argument("--name", default="profile", help="name of the result file")
     arguments = parser.parse_args()
-    if (problem := library.unavailable()) is not None:
+    if (problem := library.unavailable()) is not None or (chosen := library.instructions()) is None:
         sys.exit(problem)
     library._loaded.cache_clear()
-    build()
+    build(chosen)
     report: dict[str, Any] = {"machine": machine.machine(1), "documents": DOCUMENTS, "rows": []}
     print(f"{'':18}{'s/request':>10}" + "".join(f"{name:>19}" for name in (*PARTS, "tokenizer", "Python")))
     for shape in arguments.shapes:
@@ -120,7 +124,7 @@ def main() -> None:
             name = f"{shape} {precision}"
             cells = "".join(f"{share:19.1%}" for share in row["shares"].values())
             print(f"{name:18}{row['seconds_per_request']:10.3f}{cells}", flush=True)
-    path = Path(__file__).with_name("results") / "profile.json"
+    path = RESULTS / f"{arguments.name}.json"
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -19,7 +19,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Expected and recorded scores are those of ONNX Runtime, on every processor; the tests of the kernels switch them on.
-os.environ["RERANKD_AMX"] = "off"
+os.environ["RERANKD_NATIVE"] = "off"
 
 import hypothesis
 import pytest
@@ -225,23 +225,35 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def amx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switch the AMX kernels on, or skip the test where there are none."""
-    from rerankd.scoring.amx import library
+def native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switch the native kernels on, or skip the test where there are none."""
+    from rerankd.scoring.native import library
 
     monkeypatch.delenv(library.SWITCH)
     if (problem := library.unavailable()) is not None:
         pytest.skip(problem)
 
 
+@pytest.fixture(params=["amx", "avx512", "vnni"])
+def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Switch the native kernels on for each set of instructions that this machine has."""
+    from rerankd.scoring.native import library
+
+    name: str = request.param
+    monkeypatch.setenv(library.SWITCH, name)
+    if (problem := library.unavailable()) is not None:
+        pytest.skip(problem)
+    return name
+
+
 @pytest.fixture(scope="session", params=["bert", "xlmr"])
-def amx_checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a random checkpoint that the AMX kernels compute: BERT with heads of 32, XLM-RoBERTa with heads of 64."""
+def native_checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a random checkpoint for the native kernels: BERT with heads of 32, XLM-RoBERTa with heads of 64."""
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     source: Path = request.getfixturevalue(request.param)
-    made = tmp_path_factory.mktemp("amx") / request.param
+    made = tmp_path_factory.mktemp("native") / request.param
     shutil.copytree(source, made, ignore=shutil.ignore_patterns("*.safetensors"))
     config = AutoConfig.from_pretrained(source)
     config.num_attention_heads, config.intermediate_size = 2, 192

@@ -22,11 +22,11 @@ from typing import IO, Any, Protocol
 
 
 def without_settings() -> dict[str, str]:
-    """Return the environment of this process without settings; whether AMX is used stays as it is here."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_") or name == AMX}
+    """Return the environment of this process without settings; the native kernels stay as they are here, on or off."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RERANKD_") or name == KERNELS}
 
 
-AMX = "RERANKD_AMX"
+KERNELS = "RERANKD_NATIVE"
 IMPORTED = [
     "rerankd.cli.main",
     "rerankd.server.run",

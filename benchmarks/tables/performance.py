@@ -6,13 +6,19 @@ from typing import Any
 
 from benchmarks.tables.markdown import exists, read, table
 
+_MACHINES = ("cpu.json", "cpu-epyc.json")  # the second was written with --name cpu-epyc
+_SHAPES = {"mini": "6 x 384", "base": "12 x 768", "m3": "24 x 1024"}
+
 
 def speed() -> str:
-    """Return ratios, rates, share of peak and memory of the last `make bench`."""
-    report = read("cpu.json")
+    """Return ratios, rates, share of peak and memory of the last `make bench` on each machine."""
+    return "\n\n".join(_speed(read(name)) for name in _MACHINES if exists(name))
+
+
+def _speed(report: dict[str, Any]) -> str:
     rows = [
         [
-            {"mini": "6 x 384", "base": "12 x 768", "m3": "24 x 1024"}[row["shape"]],
+            _SHAPES[row["shape"]],
             row["contender"],
             f"**{row['to_best_peer']:.2f} x**",
             f"{row['ratio']:.1f} x",
@@ -33,7 +39,8 @@ def _conditions(report: dict[str, Any]) -> str:
     packages = machine["packages"]
     peaks = ", ".join(f"{rate:,} in {precision}" for precision, rate in report["peak_gops"].items())
     lines = [
-        f"{machine['processor']} ({', '.join(machine['flags'])}), {machine['threads']} threads, "
+        f"{machine['processor']} ({', '.join(machine['flags'])}), {machine['threads']} threads, load "
+        f"{machine['load_before']:g} before the run, "
         f"peak, the best rate of a library's matrix product, in 10^9 operations/s: {peaks}; "
         f"{report['requests']} requests of {report['documents']} documents in sequence, "
         f"{first['tokens_per_pair']} tokens per pair, max length 512; random weights in XLM-R's shapes; "
@@ -43,7 +50,7 @@ def _conditions(report: dict[str, Any]) -> str:
     ]
     for row in report.get("single_pair", []):
         lines.append(
-            f"Shape of bge-reranker-v2-m3, one pair of {row['tokens']} tokens, {row['backend']} {row['precision']}: "
+            f"{_SHAPES[row['shape']]}, one pair of {row['tokens']} tokens, {row['backend']} {row['precision']}: "
             f"{row['p50_ms']} ms "
             f"(slowest of ten {row['max_ms']} ms), {row['file_megabytes']:,} MB on disk."
         )

@@ -1,9 +1,10 @@
-"""What bf16 and row-wise int8 on AMX cost the trained float32 network: order and nDCG@10.
+"""What bf16 and row-wise int8 of the native kernels cost the trained float32 network: order and nDCG@10.
 
     python -m recipes.mini.precision --data DIR --model FOLDER
 
 FOLDER holds the bundled model compiled to fp32 (`python -m recipes.mini.export ... --precision fp32`). ONNX Runtime
-computes it in float32; the AMX kernels compute the same weights, rounded once from float32, without calibration texts.
+computes it in float32; the native kernels compute the same weights, rounded once from float32, without calibration
+texts.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import numpy as np
 from rerankd._common.rank_correlation import agreement
 from rerankd.models.files import ONNX, ModelFiles, load_model
 from rerankd.models.onnx_constants import onnx_constants
-from rerankd.scoring.amx.backend import AmxBackend
-from rerankd.scoring.amx.compiled import comparison_arrays
-from rerankd.scoring.amx.weights import PackedWeights, packed_layers
 from rerankd.scoring.backend import Backend
 from rerankd.scoring.encoder import PairEncoder, TruncationOptions
+from rerankd.scoring.native.backend import NativeBackend
+from rerankd.scoring.native.bert import bert_layers
+from rerankd.scoring.native.compiled import comparison_arrays
+from rerankd.scoring.native.weights import PackedWeights
 from rerankd.scoring.onnx_backend import OnnxBackend
 from rerankd.scoring.scorer import Scorer
 from rerankd.training.weights import read_weights
@@ -33,14 +35,14 @@ from . import data, evaluate
 PRECISIONS = ("bf16", "int8")
 
 
-def amx_backend(files: ModelFiles, precision: str) -> Backend:
-    """Return the AMX kernels on the weights of a late-interaction model that is compiled to fp32."""
+def native_backend(files: ModelFiles, precision: str) -> Backend:
+    """Return the native kernels on the weights of a late-interaction model that is compiled to fp32."""
     shape, template = files.manifest.architecture, files.manifest.template
     weights, constants = read_weights(files), onnx_constants(files.folder / ONNX)
-    arrays = dict(packed_layers(shape, lambda name: weights[f"encoder.{name}"], precision))
+    arrays = dict(bert_layers(shape, lambda name: weights[f"encoder.{name}"], precision))
     arrays |= dict(comparison_arrays(constants))
     packed = PackedWeights(shape, arrays, precision, len(template.start) - 1, template.end[-1])
-    return AmxBackend(files, weights=packed)
+    return NativeBackend(files, weights=packed)
 
 
 def scorer_of(files: ModelFiles, backend: Backend) -> evaluate.Scorer:
@@ -65,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     files = load_model(arguments.model)
     whole = scorer_of(files, OnnxBackend(files))
-    others = {precision: scorer_of(files, amx_backend(files, precision)) for precision in PRECISIONS}
+    others = {precision: scorer_of(files, native_backend(files, precision)) for precision in PRECISIONS}
     logits: dict[str, list[Any]] = {name: [] for name in ("fp32", *PRECISIONS)}
     losses: dict[str, list[Any]] = {precision: [] for precision in PRECISIONS}
     for name in arguments.packs:

@@ -52,7 +52,7 @@ class Reranker:
 
     Args:
         model: `mini` (bundled), a folder, `org/name[@revision]` on the hub, or `registry:name[@alias or number]`.
-        backend: `auto`, `onnx` (compiled models), or for checkpoints `amx` (CPUs with AMX) or `torch`.
+        backend: `auto`, `native` (CPUs with AMX or AVX-512 VNNI), `onnx` (compiled models) or `torch` (others).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16` or `int8`; `auto` for the best of model and machine.
         use_fp16: same as `precision="fp16"`, as FlagEmbedding names it; ignored on a CPU.

@@ -51,7 +51,7 @@ def serve(
 
     Args:
         flags: more arguments of the program.
-        env: variables to set; `RERANKD_*` of this process are not handed on, but for `RERANKD_AMX`.
+        env: variables to set; `RERANKD_*` of this process are not handed on, but for `RERANKD_NATIVE`.
         program: arguments of the interpreter.
 
     Raises:

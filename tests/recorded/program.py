@@ -98,7 +98,7 @@ def environment(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RERANKD_", "MLFLOW_"))}
     quiet = {"HF_HUB_OFFLINE": "1", "GIT_CEILING_DIRECTORIES": str(folder.parent), "NO_COLOR": "1", "COLUMNS": "200"}
     ours = {"PYTHONPATH": str(PACKAGE.parent), "XDG_STATE_HOME": str(folder / "state")}
-    return kept | quiet | ours | {"RERANKD_THREADS": "2", "RERANKD_AMX": "off"}
+    return kept | quiet | ours | {"RERANKD_THREADS": "2", "RERANKD_NATIVE": "off"}
 
 
 def parsed(line: str) -> Any:

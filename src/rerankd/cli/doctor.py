@@ -19,8 +19,8 @@ from rerankd.cli.output import cell, stdout, tick, wants_json, write_rows
 from rerankd.errors import RerankdError
 from rerankd.models.files import load_model
 from rerankd.models.hub import endpoint, offline
-from rerankd.scoring.amx import library
 from rerankd.scoring.backend import choose_backend
+from rerankd.scoring.native import library
 from rerankd.settings import load_settings
 
 _FLAGS = ("avx2", "avx512f", "asimd", *sorted(INT8_FLAGS.union(*HALF_PRECISION_FLAGS.values())))
@@ -86,7 +86,7 @@ def _cpu_advice(flags: list[str]) -> str:
         return "no int8 instructions found: int8 models gain less here"
     if library.built_without_kernels():
         return f"{library.unavailable()} Install cc, gcc or clang, then install rerankd again."
-    return (library.unavailable() or "") if cpu_flags() >= library.FLAGS else ""
+    return (library.unavailable() or "") if cpu_flags() >= library.INSTRUCTIONS[-1].flags else ""
 
 
 def _version(package: str) -> str:

@@ -1,8 +1,8 @@
 """Compilation at first use: a checkpoint that is to run on a CPU is compiled once and kept in a cache.
 
-On a CPU with AMX its weights are arranged for the kernels of `scoring.amx`; elsewhere it becomes an int8 ONNX file. A
-folder of the cache is complete or absent, since its last step is a rename, and processes that start together wait for
-the one that compiles.
+Its weights are arranged for the kernels of `scoring.native` where these compute it; elsewhere it becomes an int8 ONNX
+file. A folder of the cache is complete or absent, since its last step is a rename, and processes that start together
+wait for the one that compiles.
 """
 
 from __future__ import annotations
@@ -35,14 +35,13 @@ from rerankd.compiler.compile import CompileOptions, compile_model, read_pairs, 
 from rerankd.errors import CorruptModelError, VerificationError
 from rerankd.models.digest import remembered_digest
 from rerankd.models.families import family
-from rerankd.models.families.bert import as_bert
 from rerankd.models.families.decoder import DecoderArchitecture
 from rerankd.models.files import ModelFiles, load_model
-from rerankd.scoring.amx.backend import AmxBackend
-from rerankd.scoring.amx.storage import read_facts, read_weights, write_weights
-from rerankd.scoring.amx.weights import PackedWeights, array_count, packed_arrays
 from rerankd.scoring.backend import MIN_HALF_PARAMETERS, Backend, BackendChoice, choose_backend, open_backend
 from rerankd.scoring.encoder import EncodedPair
+from rerankd.scoring.native.backend import NativeBackend
+from rerankd.scoring.native.storage import read_facts, read_weights, write_weights
+from rerankd.scoring.native.weights import PackedWeights, array_count, packed_arrays
 
 _log = logger(__name__)
 
@@ -51,8 +50,8 @@ FORMAT = 1  # of what is kept; another number makes everything be compiled anew
 MIN_KENDALL_TAU = 0.98  # of int8 against bf16, for int8 to be the automatic choice
 UNUSED_SECONDS = 30 * 86_400  # after which a folder of the cache is deleted
 PARTIAL_SECONDS = 86_400  # after which what a killed process left is deleted
-_MADE = re.compile(r".+-(amx|onnx)-[0-9a-f]{16}")
-_LEFT = re.compile(r"\..+-(amx|onnx)-[0-9a-f]{16}\..+\.(partial|old)")
+_MADE = re.compile(r".+-(native|onnx)-[0-9a-f]{16}")
+_LEFT = re.compile(r"\..+-(native|onnx)-[0-9a-f]{16}\..+\.(partial|old)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class FirstUse:
     """How a model is opened.
 
     Attributes:
-        backend: `auto`, `onnx`, `amx` or `torch`.
+        backend: `auto`, `onnx`, `native` or `torch`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `auto`, `fp32`, `fp16`, `bf16` or `int8`; None for `auto`.
         threads: CPU threads; 0 for one per core.
@@ -96,7 +95,7 @@ def open_compiled(files: ModelFiles, use: FirstUse) -> Backend:
     """
     choice = choose_backend(files, use.backend, use.device, use.precision)
     if not files.compiled and use.compile and choice.device == "cpu":
-        if choice.name == "amx":
+        if choice.name == "native":
             return _open_packed(files, use, choice)
         if _compiles_to_onnx(files, use):
             opened = _open_onnx(files, use)
@@ -113,7 +112,7 @@ def cache_folder(files: ModelFiles, use: FirstUse, kind: str) -> Path:
     Args:
         files: a checkpoint.
         use: how to open it.
-        kind: `amx` or `onnx`.
+        kind: `native` or `onnx`.
     """
     flags = sorted(INT8_FLAGS & cpu_flags())
     root = (Path(use.cache_dir).expanduser() if use.cache_dir else state_folder()) / "compiled"
@@ -176,12 +175,12 @@ def _remove_leftovers(root: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-# --- AMX: packed weights -------------------------------------------------------------------------------------------
+# --- native kernels: packed weights --------------------------------------------------------------------------------
 
 
 def _open_packed(files: ModelFiles, use: FirstUse, choice: BackendChoice) -> Backend:
-    folder, name = cache_folder(files, use, "amx"), files.manifest.name
-    architecture = as_bert(files.manifest.architecture, "The AMX backend")
+    folder, name = cache_folder(files, use, "native"), files.manifest.name
+    architecture = files.manifest.architecture
     for last in (False, True):
         if not _kept(folder, lambda working: _write_packed(files, use, working), name):
             break
@@ -196,11 +195,11 @@ def _open_packed(files: ModelFiles, use: FirstUse, choice: BackendChoice) -> Bac
         except OSError as error:
             _log.warning("%s cannot be read (%s)", folder, first_line(error))
             break
-        _log.info("%s: amx on cpu in %s (%s)", name, weights.precision, choice.reason)
-        opened = AmxBackend(files, threads=use.threads, weights=weights)
+        _log.info("%s: native on cpu in %s (%s)", name, weights.precision, choice.reason)
+        opened = NativeBackend(files, threads=use.threads, weights=weights)
         opened.reason = choice.reason if tau is None else f"{choice.reason}; Kendall's tau of int8 to bf16 is {tau:.3f}"
         return opened
-    return AmxBackend(files, precision=choice.precision, threads=use.threads)
+    return NativeBackend(files, precision=choice.precision, threads=use.threads)
 
 
 def _write_packed(files: ModelFiles, use: FirstUse, folder: Path) -> None:
@@ -216,7 +215,7 @@ def _write_packed(files: ModelFiles, use: FirstUse, folder: Path) -> None:
 
 
 def _packed(files: ModelFiles, precision: str) -> PackedWeights:
-    architecture = as_bert(files.manifest.architecture, "The AMX backend")
+    architecture = files.manifest.architecture
     arrays = dict[str, npt.NDArray[Any]]()
     title = f"Compiling {files.manifest.name} to {precision}"
     _log.info("%s", title)
@@ -230,7 +229,7 @@ def _packed(files: ModelFiles, precision: str) -> PackedWeights:
 
 def _agreement(files: ModelFiles, half: PackedWeights, eighth: PackedWeights) -> Agreement:
     groups = verification_pairs(files, read_pairs(CompileOptions().pairs))
-    first, second = (_logits(AmxBackend(files, threads=1, weights=weights), groups) for weights in (half, eighth))
+    first, second = (_logits(NativeBackend(files, threads=1, weights=weights), groups) for weights in (half, eighth))
     return agreement(first, second)
 
 

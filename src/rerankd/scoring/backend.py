@@ -20,7 +20,7 @@ from rerankd.types import Precision
 
 _log = logger(__name__)
 
-BACKENDS = ("auto", "onnx", "amx", "torch")
+BACKENDS = ("auto", "onnx", "native", "torch")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 MIN_HALF_PARAMETERS = 10_000_000  # of a smaller model, products are not what takes the time
 
@@ -29,7 +29,7 @@ class Backend(Protocol):
     """Computes logits; knows nothing of texts, requests or order.
 
     Attributes:
-        name: `onnx`, `amx` or `torch`.
+        name: `onnx`, `native` or `torch`.
         device: `cpu`, `cuda:0`, ...
         precision: precision of the matrix products.
         max_batch_pairs: sequences of one call at most; None for no limit.
@@ -68,7 +68,7 @@ class BackendChoice:
     """Backend, device and precision for a model.
 
     Attributes:
-        name: `onnx`, `amx` or `torch`.
+        name: `onnx`, `native` or `torch`.
         device: `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16` or `int8`.
         reason: why they were chosen, a sentence for people.
@@ -96,7 +96,7 @@ def choose_backend(
 
     Args:
         files: a checked model folder.
-        backend: `auto`, `onnx`, `amx` or `torch`.
+        backend: `auto`, `onnx`, `native` or `torch`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16` or `int8`; None or `auto` for the best one that keeps the order of fp32.
 
@@ -121,16 +121,17 @@ def choose_backend(
             f"{files.manifest.name} is a checkpoint without an ONNX file.",
             hint=f"Run: rerankd models compile {files.reference} --out DIR, then use DIR; or use backend auto.",
         )
-    on_gpu = backend != "amx" and device != "cpu" and cuda_available()
+    on_gpu = backend != "native" and device != "cpu" and cuda_available()
     if wants_gpu and not on_gpu:
+        why = "backend native computes on the CPU" if backend == "native" else "torch sees no GPU"
         raise InvalidRequestError(
-            f"device={device!r}, but {'backend amx computes on the CPU' if backend == 'amx' else 'torch sees no GPU'}.",
+            f"device={device!r}, but {why}.",
             hint="Use device cpu, or check the driver: rerankd doctor.",
         )
     if on_gpu:
         reason = "a checkpoint and a CUDA GPU: packed on the GPU"
         return BackendChoice("torch", device if wants_gpu else "cuda", wanted or "fp16", reason)
-    if (choice := _amx_choice(files, backend, wanted)) is not None:
+    if (choice := _native_choice(files, backend, wanted)) is not None:
         return choice
     if not installed("torch"):
         raise MissingDependencyError(
@@ -140,27 +141,27 @@ def choose_backend(
     return _torch_choice(files, wanted)
 
 
-def _amx_choice(files: ModelFiles, backend: str, wanted: str | None) -> BackendChoice | None:
-    """Return the choice of the AMX backend; None where another one computes the model.
+def _native_choice(files: ModelFiles, backend: str, wanted: str | None) -> BackendChoice | None:
+    """Return the choice of the native backend; None where another one computes the model.
 
     Raises:
-        InvalidRequestError: the AMX backend is asked for, and cannot compute the model here.
+        InvalidRequestError: the native backend is asked for, and cannot compute the model here.
     """
-    from rerankd.scoring.amx import library  # loads a C library
+    from rerankd.scoring.native import library  # loads a C library
 
-    problem = library.unavailable() or library.unsupported(files.manifest.architecture)
+    problem = library.unavailable() or library.unsupported(files.manifest.architecture, compiled=files.compiled)
     if problem is None and files.compiled and files.manifest.precision != "int8":
         problem = (
-            f"{files.manifest.name} is compiled to {files.manifest.precision}; the AMX kernels compute int8 files."
+            f"{files.manifest.name} is compiled to {files.manifest.precision}; the native kernels compute int8 files."
         )
-    if backend == "amx" and problem is not None:
+    if backend == "native" and problem is not None:
         raise InvalidRequestError(problem, hint="Use backend auto.")
-    if problem is not None or backend not in ("auto", "amx") or wanted not in (None, "bf16", "int8"):
+    if problem is not None or backend not in ("auto", "native") or wanted not in (None, "bf16", "int8"):
         return None
-    if files.compiled:
-        return BackendChoice("amx", "cpu", "int8", "a compiled model, and a CPU with matrix instructions (AMX)")
-    reason = "a checkpoint, and a CPU with matrix instructions (AMX)"
-    return BackendChoice("amx", "cpu", wanted or "bf16", reason)
+    chosen = library.instructions()
+    model, title = "a compiled model" if files.compiled else "a checkpoint", chosen.title if chosen else "?"
+    precision = "int8" if files.compiled else wanted or "bf16"
+    return BackendChoice("native", "cpu", precision, f"{model}, and a CPU with {title}: kernels of our own")
 
 
 def _torch_choice(files: ModelFiles, wanted: str | None) -> BackendChoice:
@@ -184,7 +185,7 @@ def _compiled_choice(files: ModelFiles, backend: str, wants_gpu: bool, wanted: s
             f"{files.manifest.name} is compiled to {files.manifest.precision}, not {wanted}.",
             hint=f"Compile {files.manifest.source or 'its checkpoint'} again with --precision {wanted}.",
         )
-    if (choice := _amx_choice(files, backend, wanted)) is not None:
+    if (choice := _native_choice(files, backend, wanted)) is not None:
         return choice
     return BackendChoice("onnx", "cpu", files.manifest.precision, "a compiled model: ONNX Runtime on the CPU")
 
@@ -201,7 +202,7 @@ def open_backend(
 
     Args:
         files: a checked model folder.
-        backend: `auto`, `onnx`, `amx` or `torch`.
+        backend: `auto`, `onnx`, `native` or `torch`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `fp16`, `bf16`, `int8`; None or `auto` for the best of model and machine.
         threads: CPU threads; 0 for one per core.
@@ -224,13 +225,13 @@ def _opened(files: ModelFiles, choice: BackendChoice, backend: str, threads: int
         from rerankd.scoring.onnx_backend import OnnxBackend
 
         return OnnxBackend(files, threads=threads)
-    if choice.name == "amx":
-        from rerankd.scoring.amx.backend import AmxBackend
+    if choice.name == "native":
+        from rerankd.scoring.native.backend import NativeBackend
 
         try:
-            return AmxBackend(files, precision=choice.precision, threads=threads)
+            return NativeBackend(files, precision=choice.precision, threads=threads)
         except InvalidRequestError as error:
-            if backend == "amx" or not files.compiled:
+            if backend == "native" or not files.compiled:
                 raise
             _log.warning("%s ONNX Runtime computes it.", error.message)
             from rerankd.scoring.onnx_backend import OnnxBackend

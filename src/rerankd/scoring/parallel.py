@@ -37,15 +37,15 @@ class WorkerPool:
         """Yield the results in the order of the items.
 
         At least `Backend.workers` items run in parallel, one core each; fewer run one after the other on all cores, but
-        also in parallel if a call of the backend uses one core anyway. The
-        first failure is raised, and items that were not begun are skipped.
+        several packed ones also in parallel, since a call for a packed batch uses one core anyway. The first failure is
+        raised, and items that were not begun are skipped.
 
         Args:
             compute: function of the backend to use and an item.
             items: batches to compute.
         """
         backend = self._backend.single_thread
-        fewest = 2 if backend is self._backend else self._backend.workers
+        fewest = 2 if self._backend.max_padding is None else self._backend.workers
         if backend is None or len(items) < fewest:
             return (compute(self._backend, item) for item in items)
         return self._map_parallel(backend, compute, items)

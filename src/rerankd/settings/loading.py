@@ -44,7 +44,7 @@ URLS = (
     *("embedding_url", "llm_url", "milvus_url", "otel_endpoint"),
 )
 # Variables of the library, the client and of Kubernetes, which names variables after a service called rerankd.
-_FOREIGN = re.compile(r"RERANKD_(CONFIG|AMX|API_KEY|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+))")
+_FOREIGN = re.compile(r"RERANKD_(CONFIG|NATIVE|API_KEY|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+))")
 _file: ContextVar[Path] = ContextVar("settings_file")
 
 

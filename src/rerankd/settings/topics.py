@@ -20,7 +20,8 @@ class ModelSettings(BaseModel):
         "mini", description="model to use: mini, a folder, org/name[@revision], or registry:NAME[@ALIAS]"
     )
     backend: str = Field(
-        "auto", description="backend: auto, onnx (compiled models), or for checkpoints amx (CPUs with AMX) or torch"
+        "auto",
+        description="backend: auto, native (CPUs with AMX or AVX-512 VNNI), onnx (compiled models), torch (others)",
     )
     device: str = Field("auto", description="device: auto, cpu, cuda or cuda:N")
     precision: Precision | None = Field(

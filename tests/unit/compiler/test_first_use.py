@@ -15,14 +15,14 @@ from rerankd import Reranker
 from rerankd.compiler import first_use
 from rerankd.compiler.first_use import FirstUse, cache_folder, open_compiled
 from rerankd.models.files import ModelFiles, load_model
-from rerankd.scoring.amx.storage import INDEX, WEIGHTS
+from rerankd.scoring.native.storage import INDEX, WEIGHTS
 
-pytestmark = pytest.mark.usefixtures("amx")
+pytestmark = pytest.mark.usefixtures("native")
 
 
 @pytest.fixture
-def files(amx_checkpoint: Path) -> ModelFiles:
-    return load_model(str(amx_checkpoint))
+def files(native_checkpoint: Path) -> ModelFiles:
+    return load_model(str(native_checkpoint))
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def test_second_use_compiles_nothing(
     caplog.set_level(logging.INFO, "rerankd")
     first = open_compiled(files, use)
     assert "Compiled" in caplog.text
-    folder = cache_folder(files, use, "amx")
+    folder = cache_folder(files, use, "native")
     assert sorted(path.name for path in folder.iterdir()) == [INDEX, WEIGHTS]
     caplog.clear()
     second = open_compiled(files, use)
     assert "Compil" not in caplog.text
     assert (first.name, first.precision) == (second.name, second.precision)
     assert first.reason == second.reason
-    assert "matrix instructions (AMX)" in first.reason
+    assert "kernels of our own" in first.reason
     assert ("Kendall's tau of int8 to bf16 is" in first.reason) == (precision is None)
     if precision is not None:
         assert first.precision == precision
@@ -54,24 +54,24 @@ def test_second_use_compiles_nothing(
 def test_copies_share_what_was_compiled(files: ModelFiles, use: FirstUse, tmp_path: Path) -> None:
     shutil.copytree(files.folder, tmp_path / "deeper" / files.folder.name)
     copy = load_model(str(tmp_path / "deeper" / files.folder.name))
-    assert cache_folder(copy, use, "amx") == cache_folder(files, use, "amx")
+    assert cache_folder(copy, use, "native") == cache_folder(files, use, "native")
 
 
-def test_scores_are_those_of_weights_that_were_not_kept(amx_checkpoint: Path, tmp_path: Path) -> None:
+def test_scores_are_those_of_weights_that_were_not_kept(native_checkpoint: Path, tmp_path: Path) -> None:
     pairs = [("capital of France", "Paris is the capital."), ("capital of France", "Pears."), ("q", "d " * 200)]
     scores = [
-        Reranker(str(amx_checkpoint), backend="amx", precision="int8", compile=kept, cache_dir=str(tmp_path))
+        Reranker(str(native_checkpoint), backend="native", precision="int8", compile=kept, cache_dir=str(tmp_path))
         .score(pairs)
         .tolist()
         for kept in (False, True, True)
     ]
     assert scores[0] == scores[1] == scores[2]
-    assert len(list((tmp_path / "compiled").glob("*-amx-*/"))) == 1
+    assert len(list((tmp_path / "compiled").glob("*-native-*/"))) == 1
 
 
 def test_without_compilation_nothing_is_written(files: ModelFiles, use: FirstUse) -> None:
     backend = open_compiled(files, replace(use, compile=False))
-    assert backend.name == "amx"
+    assert backend.name == "native"
     assert not Path(str(use.cache_dir)).exists()
 
 
@@ -81,7 +81,7 @@ def test_damaged_weights_are_made_again(
 ) -> None:
     use = replace(use, precision="int8")
     open_compiled(files, use)
-    folder = cache_folder(files, use, "amx")
+    folder = cache_folder(files, use, "native")
     whole = (folder / WEIGHTS).read_bytes()
     if damage == "cut":
         (folder / WEIGHTS).write_bytes(whole[:-1])
@@ -100,13 +100,13 @@ def test_a_cache_that_cannot_be_written_is_no_failure(
     files: ModelFiles, use: FirstUse, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path(str(use.cache_dir)).write_text("a file where the folder should be")
-    assert open_compiled(files, use).name == "amx"
+    assert open_compiled(files, use).name == "native"
     assert "cannot be kept compiled in" in caplog.text
 
 
 def test_only_its_own_folders_are_removed(files: ModelFiles, use: FirstUse) -> None:
-    root = cache_folder(files, use, "amx").parent
-    names = ["my-own-model", "old-amx-0123456789abcdef", ".old-amx-0123456789abcdef.x1.partial", ".notes.partial"]
+    root = cache_folder(files, use, "native").parent
+    names = ["my-own-model", "old-native-0123456789abcdef", ".old-native-0123456789abcdef.x1.partial", ".notes.partial"]
     for name in names:
         (root / name).mkdir(parents=True)
         os.utime(root / name, (1, 1))
@@ -127,18 +127,18 @@ def test_a_read_only_cache_is_used(files: ModelFiles, use: FirstUse, monkeypatch
 
 
 def test_another_checkpoint_has_another_folder(files: ModelFiles, use: FirstUse, tmp_path: Path) -> None:
-    first = cache_folder(files, use, "amx")
-    assert cache_folder(files, replace(use, precision="int8"), "amx") != first
+    first = cache_folder(files, use, "native")
+    assert cache_folder(files, replace(use, precision="int8"), "native") != first
     assert cache_folder(files, use, "onnx") != first
     changed = tmp_path / files.folder.name
     shutil.copytree(files.folder, changed)
-    assert cache_folder(load_model(str(changed)), use, "amx") == first
+    assert cache_folder(load_model(str(changed)), use, "native") == first
     os.utime(changed / "model.safetensors", ns=(1, 1))
-    assert cache_folder(load_model(str(changed)), use, "amx") == first
+    assert cache_folder(load_model(str(changed)), use, "native") == first
     weights = bytearray((changed / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (changed / "model.safetensors").write_bytes(weights)
-    assert cache_folder(load_model(str(changed)), use, "amx") != first
+    assert cache_folder(load_model(str(changed)), use, "native") != first
 
 
 def test_int8_that_ranks_differently_is_not_chosen(
@@ -146,7 +146,7 @@ def test_int8_that_ranks_differently_is_not_chosen(
 ) -> None:
     monkeypatch.setattr(first_use, "MIN_KENDALL_TAU", 1.1)
     assert open_compiled(files, use).precision == "bf16"
-    index = json.loads((cache_folder(files, use, "amx") / INDEX).read_text())
+    index = json.loads((cache_folder(files, use, "native") / INDEX).read_text())
     assert index["precision"] == "bf16"
     assert 0.5 < index["kendall_tau"] <= 1
 
@@ -199,7 +199,7 @@ def test_killed_process_leaves_nothing_that_is_loaded(files: ModelFiles, use: Fi
     assert program.stdout.readline() == "packed\n"
     program.kill()
     program.communicate(timeout=60)
-    folder = cache_folder(files, use, "amx")
+    folder = cache_folder(files, use, "native")
     if not folder.exists():  # it may have been quicker than the signal
         assert open_compiled(files, use).precision == "int8"
     assert sorted(path.name for path in folder.iterdir()) == [INDEX, WEIGHTS]

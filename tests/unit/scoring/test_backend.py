@@ -32,7 +32,7 @@ def test_choices(checkpoint: Path, compiled: dict[str, Path], gpu: bool) -> None
 @pytest.mark.parametrize(
     ("kind", "options", "sentence"),
     [
-        ("bare", {"backend": "tensorrt"}, "Unknown backend 'tensorrt'. Use one of auto, onnx, amx, torch."),
+        ("bare", {"backend": "tensorrt"}, "Unknown backend 'tensorrt'. Use one of auto, onnx, native, torch."),
         ("bare", {"device": "tpu"}, "Unknown device 'tpu'. Use auto, cpu, cuda or cuda:N."),
         ("bare", {"backend": "onnx"}, "is a checkpoint without an ONNX file. Run: rerankd models compile"),
         ("bare", {"device": "cuda"}, "but torch sees no GPU. Use device cpu"),

@@ -45,13 +45,13 @@ def test_it_scores_as_its_source(xlmr: Path, flash: Path, mixed_pairs: list[tupl
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
-@pytest.mark.parametrize("amx_checkpoint", ["xlmr"], indirect=True)
-@pytest.mark.usefixtures("amx")
+@pytest.mark.parametrize("native_checkpoint", ["xlmr"], indirect=True)
+@pytest.mark.usefixtures("native")
 def test_the_kernels_score_it_as_its_source(
-    amx_checkpoint: Path, tmp_path: Path, mixed_pairs: list[tuple[str, str]]
+    native_checkpoint: Path, tmp_path: Path, mixed_pairs: list[tuple[str, str]]
 ) -> None:
-    flash = flash_checkpoint(amx_checkpoint, tmp_path / "flash")
-    scores = [Reranker(str(folder), backend="amx").score(mixed_pairs[:10]) for folder in (amx_checkpoint, flash)]
+    flash = flash_checkpoint(native_checkpoint, tmp_path / "flash")
+    scores = [Reranker(str(folder), backend="native").score(mixed_pairs[:10]) for folder in (native_checkpoint, flash)]
     np.testing.assert_array_equal(scores[0], scores[1])
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.scoring.amx.weights import bfloat16, panels, quantized
+from rerankd.scoring.native.layout import LINE, aligned, bfloat16, panels, quantized
 
 
 @given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=50))
@@ -33,6 +33,16 @@ def test_quantized_rows_have_their_own_scale() -> None:
     numbers, scale = quantized(matrix)
     assert numbers.tolist() == [[64, -127], [127, 0], [0, 0]]
     np.testing.assert_allclose(numbers * scale[:, None], matrix, atol=0.008)
+
+
+def test_aligned_arrays_begin_on_a_line() -> None:
+    for start in range(3):
+        array = np.arange(40, dtype=np.uint16)[start:].reshape(-1, 1)
+        moved = aligned(array)
+        assert moved.ctypes.data % LINE == 0
+        assert moved.tolist() == array.tolist()
+        assert aligned(moved) is moved
+    assert aligned(np.arange(6).reshape(2, 3).T).tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint16])

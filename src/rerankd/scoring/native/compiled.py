@@ -18,7 +18,7 @@ from rerankd.models.compiled_weights import (
     word_embeddings,
 )
 from rerankd.models.families.bert import BertArchitecture
-from rerankd.scoring.amx.weights import bfloat16, column_sums, panels, query_factor
+from rerankd.scoring.native.layout import bfloat16, column_sums, panels, query_factor
 
 Array = npt.NDArray[Any]
 Constants = Mapping[str, Array]

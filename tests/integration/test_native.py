@@ -1,4 +1,4 @@
-"""A service on the AMX kernels: the bundled model, and a checkpoint that is compiled at its first use."""
+"""A service on the native kernels: the bundled model, and a checkpoint that is compiled at its first use."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rerankd import Reranker
 from rerankd.demo import load_traps
 from tests.integration.serving import serve
 
-pytestmark = pytest.mark.usefixtures("amx")
-ON = {"RERANKD_AMX": "on", "RERANKD_CACHE": "false"}
+pytestmark = pytest.mark.usefixtures("native")
+ON = {"RERANKD_NATIVE": "on", "RERANKD_CACHE": "false"}
 
 
 def test_concurrent_requests_get_the_scores_of_the_library() -> None:
     traps, reranker = load_traps(), Reranker()
-    assert reranker.backend == "amx cpu int8"
+    assert reranker.backend == "native cpu int8"
     texts = [document for trap in traps for document in trap.documents]
     expected = [reranker.score([(trap.query, text) for text in texts]).tolist() for trap in traps]
     with serve(env=ON) as served, httpx.Client(base_url=served.url, trust_env=False, timeout=60) as client:
-        assert "amx on cpu in int8" in served.log
+        assert "native on cpu in int8" in served.log
 
         def scores(query: str) -> list[float]:
             body = {"query": query, "documents": texts, "top_n": len(texts)}
@@ -35,8 +35,8 @@ def test_concurrent_requests_get_the_scores_of_the_library() -> None:
         assert ours == pytest.approx(theirs, abs=1e-6)
 
 
-def test_a_second_start_compiles_nothing(amx_checkpoint: Path, tmp_path: Path) -> None:
-    env = {**ON, "RERANKD_MODEL": str(amx_checkpoint), "RERANKD_CACHE_DIR": str(tmp_path / "cache")}
+def test_a_second_start_compiles_nothing(native_checkpoint: Path, tmp_path: Path) -> None:
+    env = {**ON, "RERANKD_MODEL": str(native_checkpoint), "RERANKD_CACHE_DIR": str(tmp_path / "cache")}
     logs, scores = [], []
     for _ in range(2):
         with serve(env=env) as served:

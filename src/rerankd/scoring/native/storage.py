@@ -13,11 +13,11 @@ import numpy.typing as npt
 from rerankd._common.error_text import first_line
 from rerankd._common.json_parsing import parse_json
 from rerankd.errors import CorruptModelError
-from rerankd.models.families.bert import BertArchitecture
-from rerankd.scoring.amx.weights import PackedWeights
+from rerankd.models.architecture import Architecture
+from rerankd.scoring.native.layout import LINE
+from rerankd.scoring.native.weights import PackedWeights
 
 INDEX, WEIGHTS = "index.json", "weights.bin"
-ALIGNMENT = 64  # bytes, a line of the cache
 
 
 def write_weights(folder: Path, weights: PackedWeights, facts: dict[str, Any]) -> None:
@@ -34,7 +34,7 @@ def write_weights(folder: Path, weights: PackedWeights, facts: dict[str, Any]) -
     places: dict[str, Any] = {}
     with (folder / WEIGHTS).open("wb") as file:
         for name, array in weights.arrays.items():
-            file.write(b"\0" * (-file.tell() % ALIGNMENT))
+            file.write(b"\0" * (-file.tell() % LINE))
             places[name] = [file.tell(), array.dtype.str, list(array.shape)]
             file.write(array.data)
         size = file.tell()
@@ -44,7 +44,7 @@ def write_weights(folder: Path, weights: PackedWeights, facts: dict[str, Any]) -
     (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-def read_weights(folder: Path, architecture: BertArchitecture) -> PackedWeights:
+def read_weights(folder: Path, architecture: Architecture) -> PackedWeights:
     """Map the weights of a folder into memory.
 
     Raises:
