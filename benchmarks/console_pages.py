@@ -63,7 +63,20 @@ def trace_pages() -> Iterator[BenchmarkPage]:
     yield BenchmarkPage("export of a trace", "/traces/export?id={trace}")
 
 
-PAGES: tuple[BenchmarkPage, ...] = (*trace_pages(),)
+def other_pages() -> Iterator[BenchmarkPage]:
+    """Yield the other pages."""
+    for window in ("1h", "24h", "7d", "30d"):
+        yield BenchmarkPage(f"monitor: {window}", f"/monitor?window={window}")
+    yield BenchmarkPage("monitor: 30d, tenant", "/monitor?window=30d&tenant={tenant}")
+    yield BenchmarkPage("compare: form", "/compare")
+    yield BenchmarkPage("compare: trace", "/compare?trace={trace}")
+    yield BenchmarkPage("label: queue", "/label")
+    yield BenchmarkPage("label: ranking", "/label/{trace}")
+    for name in ("evaluation", "experiments", "models", "history", "ask"):
+        yield BenchmarkPage(name, f"/{name}")
+
+
+PAGES: tuple[BenchmarkPage, ...] = (*trace_pages(), *other_pages())
 
 CLICKS = (
     "/traces",
@@ -73,7 +86,9 @@ CLICKS = (
     "/traces?feedback=1",
     "/traces?tenant={tenant}&order=slowest",
     "/traces/{trace}",
-    "/traces/{trace}",
+    "/compare?trace={trace}",
+    "/label/{trace}",
+    "/monitor?window=24h",
 )
 """Addresses that console users click on while rankings are scored."""
 
