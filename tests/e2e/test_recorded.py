@@ -16,6 +16,7 @@ NESTED = "metadata beside a score counts for the rules, as in the service"
 REASONS = "a ranking is one case with all its reasons"
 WARNED = "what was cut or ignored is named"
 IGNORED = "a result names what was asked for and not done"
+SENTENCES = "an answer says on which passages its sentences stand"
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted("library/*/timings/(keys)", "library, service and client give the steps the same names", STEPS),
     Accepted("library/rank*/(keys)", IGNORED, only_more=True),
@@ -88,13 +89,20 @@ ACCEPTED: tuple[Accepted, ...] = (
     Accepted("stores/cases detect */out/*", "an order that rules asked for is no case"),
     Accepted("*/tables/traces/(keys)", REASONS, only_more=True),
     Accepted("stores/tables/traces/bad_case/*", REASONS),
-    Accepted("*/tables/traces/trace/columns/(length)", "traces know their bytes", 28),
+    Accepted("*/tables/traces/trace/columns/(length)", "traces know their bytes, their feedback and their case", 30),
     Accepted("*/tables/traces/trace/rows/*/(keys)", "traces know their bytes", only_more=True),
-    Accepted("*/tables/traces/trace_version/rows/*/version_num", REASONS, "0005"),
+    Accepted("*/tables/traces/trace_version/rows/*/version_num", "the console's tables and indexes", "0009"),
     Accepted("*/tables/traces/(indexes)/*", REASONS),
     Accepted("service/tables/jobs/job/rows/*/bytes", "documents come back as they were sent"),
     Accepted("service/tables/jobs/job/rows/*/fingerprint", "documents come back as they were sent"),
     Accepted("stores/traces list */out/*", "traces are shown without keys of the database"),
+    Accepted("service/answers/ask */(keys)", SENTENCES, only_more=True),
+    Accepted("commands/ask */out/0/(keys)", SENTENCES, only_more=True),
+    Accepted("*/models */out/*/(keys)", "models say whether they take an instruction", only_more=True),
+    Accepted("*/rollout status */out/*/(keys)", "guardrails say how they stand", only_more=True),
+    Accepted(
+        "commands/rollout history */data/(keys)", "a step by hand keeps the numbers it was made on", only_more=True
+    ),
     Accepted("stores/traces export */candidates/*/(keys)", "an export says what rules hid", only_more=True),
 )
 """Differences that are wanted, each with its reason; `path` is that of the failure below, `*` stands for anything."""
