@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 from starlette.requests import Request
 
-from rerankd.console import ask, compare, evaluation, experiments, label, models, monitor, traces
+from rerankd.console import ask, compare, evaluation, experiments, history, label, models, monitor, traces
 from rerankd.console.pages import NavigationItem, PageRenderer
 from rerankd.console.router import ConsoleRouter
 from rerankd.console.sign_in import sign_in_router
@@ -26,7 +26,7 @@ NAVIGATION = (
     NavigationItem("models", f"{CONSOLE}/models", admin_only=True),
     NavigationItem("ask", f"{CONSOLE}/ask"),
 )
-PARTS = (compare, traces, label, evaluation, monitor, experiments, models, ask)
+PARTS = (compare, traces, label, evaluation, monitor, experiments, models, history, ask)
 
 
 def console_routers(service: Service) -> list[APIRouter]:
