@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import httpx
@@ -121,7 +122,7 @@ WALKS: dict[str, Walk] = {
     "GET /console/history": Walk(REFUSED),
     "GET /console/models": Walk(REFUSED),
     "GET /console/models/{name}": Walk(REFUSED),
-    "GET /console/models/{name}/versions/{number:int}": Walk(REFUSED, values={"number": "1"}),
+    "GET /console/models/{name}/versions/{number}": Walk(REFUSED, values={"number": "1"}),
     "POST /console/models/{name}/promote": Walk(REFUSED, form=MOVE),
     "POST /console/models/{name}/rollback": Walk(REFUSED, form=MOVE),
     "GET /console/ask": Walk(OWN),
@@ -162,7 +163,7 @@ class World:
 
     def address(self, route: Route, walk: Walk) -> str:
         """Return the address of what is the owner's."""
-        path = re.sub(r":(path|int)}", "}", route.path)
+        path = route.path.replace(":path}", "}")
         parts = self.values | {name: value.format(**self.values) for name, value in walk.values.items()}
         query = f"?{walk.query.format(**self.values)}" if walk.query else ""
         return path.format(**parts) + query
@@ -264,11 +265,17 @@ def fill(world: World) -> dict[str, str]:
             started = ours.post("/console/evaluation", data={"source": "cases", "model": "mini"})
             values[name] = started.headers["location"].rpartition("/")[2]
             address = f"/console/evaluation/{values[name]}/progress.json"
-            until(lambda address=address: ours.get(address).json()["run"]["state"] == "done", "evaluated")
+            until(partial(is_done, ours, address), "evaluated")
         asked = ours.get("/console/ask.json", params={"question": "the warranty"}).json()
         values["request_id"] = asked["search"]["request_id"]
         until(lambda: store.find_trace(values["request_id"], tenant), "traced")
     return values
+
+
+def is_done(client: httpx.Client, address: str) -> bool:
+    """Return True once an evaluation has ended well."""
+    state: str = client.get(address).json()["run"]["state"]
+    return state == "done"
 
 
 def send(client: httpx.Client, route: Route, world: World) -> httpx.Response:
@@ -371,3 +378,18 @@ def test_no_action_for_a_page_of_another_origin(headers: dict[str, str], world: 
             if route.method == "POST":
                 assert send(ops, route, world).status_code == 403, route.path
     assert world.rows() == before
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 18, "9" * 30, "9" * 5000, "-1", "%00", "%FF", "%ED%A0%80", "..%2F..%2Fetc", "x" * 5000]
+)
+def test_what_is_no_number_and_no_name_is_not_found(value: str, world: World, routes: list[Route]) -> None:
+    with world.client("ops", **JSON) as ops:
+        for route in routes:
+            walk = walk_of(route)
+            for name in re.findall(r"{(\w+)}", route.path):
+                values = {part: text for part, text in walk.values.items() if part != name} | {name: value}
+                changed = replace(walk, values=values)
+                answer = ops.request(route.method, world.address(route, changed), data=world.form(walk) or None)
+                no_registry = answer.status_code == 503 and "no registry" in answer.text
+                assert answer.status_code in (400, 404, 405) or no_registry, (route, name, answer.status_code)
