@@ -32,7 +32,7 @@ from rerankd.server.service import open_service
 from rerankd.settings import load_settings
 from rerankd.traces.store import TraceFilter, TraceStore
 from rerankd.traces.trace import build_trace
-from rerankd.types import Document
+from rerankd.types import Adjustment, Document, MatchedRule
 from tests.integration.index_program import run
 from tests.integration.serving import Served, serve, until
 from tests.unit.traces.rankings import ranking
@@ -393,3 +393,43 @@ def test_what_is_no_number_and_no_name_is_not_found(value: str, world: World, ro
                 answer = ops.request(route.method, world.address(route, changed), data=world.form(walk) or None)
                 no_registry = answer.status_code == 503 and "no registry" in answer.text
                 assert answer.status_code in (400, 404, 405) or no_registry, (route, name, answer.status_code)
+
+
+BODIES = {
+    "application/x-www-form-urlencoded": b"&".join(b"field%d=1" % number for number in range(25_000)),
+    "multipart/form-data": b"",
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_a_form_that_cannot_be_read_is_refused(kind: str, world: World, routes: list[Route]) -> None:
+    with world.client("ops", **JSON) as ops:
+        for route in routes:
+            if route.method == "POST" and not route.path.endswith("/sign-out"):
+                address = world.address(route, walk_of(route))
+                answer = ops.post(address, content=BODIES[kind], headers={"content-type": kind})
+                assert answer.status_code in (400, 403, 503), (route.path, answer.status_code)
+
+
+def test_a_tenant_does_not_see_what_rules_hid(world: World) -> None:
+    tenant = world.keys["ours"][1].tenant_id
+    hides = Adjustment(0.0, 0, True, (MatchedRule("hides", "filter", 0.0),))
+    documents = [Document("shown", "a"), Document("HIDDEN", "HIDDEN"), Document("shown too", "c")]
+    record = ranking("who may read it?", documents, (0.0, 2.0, 1.0), request_id="hides", tenant=tenant)
+    world.store.write([build_trace(replace(record, adjustments=(Adjustment(), hides, Adjustment())))])
+    (trace,) = world.store.list_traces(TraceFilter(tenant=tenant, request_id="hides"))
+    addresses = [
+        *(f"traces/{trace.id}", f"traces/export?id={trace.id}", f"label/{trace.id}"),
+        *(f"compare?trace={trace.id}", f"compare?trace={trace.id}&model=mini"),
+    ]
+    form = {"trace": str(trace.id), "mode": "rules", "rules": "rules: []"}
+    with world.client("ours") as ours, world.client("ops") as ops:
+        for address in addresses:
+            answer = ours.get(f"/console/{address}")
+            assert answer.status_code == 200
+            assert "shown too" in answer.text
+            assert "HIDDEN" not in answer.text, address
+        tried = ours.post("/console/compare", data=form, headers=JSON)
+        assert tried.json()["comparison"]["right"]["order"] == [1, 0]
+        assert "HIDDEN" not in tried.text
+        assert "HIDDEN" in ops.get(f"/console/compare?trace={trace.id}").text
