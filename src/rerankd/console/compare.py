@@ -35,6 +35,7 @@ from rerankd.console.visitor import Visitor
 from rerankd.errors import NotFoundError, RerankdError
 from rerankd.server.disconnect import cancel_on_disconnect
 from rerankd.server.service import Service
+from rerankd.traces.shown import shown_part
 from rerankd.traces.store import FullTrace
 from rerankd.types import Document
 
@@ -114,7 +115,7 @@ class ComparePages:
         full = await traces.call(lambda: traces.store.get_trace(number, visitor.tenant))
         if full is None:
             raise NotFoundError(f"There is no trace {number}.", hint="Choose one at /console/traces.")
-        return full
+        return full if visitor.tenant is None else shown_part(full)
 
     async def _content(
         self,

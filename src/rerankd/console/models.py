@@ -14,7 +14,7 @@ from rerankd.console.decision_form import ReasonForm, conflict
 from rerankd.console.model_view import difference_rows, memory, model_content, served_models, version_content
 from rerankd.console.router import ConsoleRouter, form_of, query_of, redirect
 from rerankd.console.visitor import Visitor
-from rerankd.errors import ConflictError, RerankdError
+from rerankd.errors import ConflictError, NotFoundError, RerankdError
 from rerankd.registry.registry import Registry
 from rerankd.registry.version import AliasMove, validate_name
 from rerankd.server.service import Service
@@ -105,9 +105,12 @@ class ModelPages:
     async def version(self, request: Request, visitor: Visitor) -> Mapping[str, Any]:
         """Show a version: its metrics, origin, files and gate record."""
         visitor.require_admin()
-        return await self._call(self._version, _name_of(request), int(request.path_params["number"]))
+        number = str(request.path_params["number"])
+        if not (number.isascii() and number.isdecimal()):
+            raise NotFoundError(f"There is no version {number[:40]!r}.", hint="See the list of versions.")
+        return await self._call(self._version, _name_of(request), number)
 
-    def _version(self, name: str, number: int) -> dict[str, Any]:
+    def _version(self, name: str, number: str) -> dict[str, Any]:
         version = self._registry.resolve(name, number)
         gate = self._registry.gate_record(version)
         champion = self._registry.store.aliases(name).get("champion")
@@ -162,7 +165,7 @@ def register(router: ConsoleRouter, service: Service) -> None:
     """Register the pages of models."""
     pages = ModelPages(service)
     router.page(LIST, "models.html", pages.list)
-    router.page(f"{PAGE}/versions/{{number:int}}", "model_version.html", pages.version)
+    router.page(f"{PAGE}/versions/{{number}}", "model_version.html", pages.version)
     router.page(PAGE, "model.html", pages.show)
     router.action(f"{PAGE}/promote", "model.html", pages.promote)
     router.action(f"{PAGE}/rollback", "model.html", pages.rollback)

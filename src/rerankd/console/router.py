@@ -144,11 +144,8 @@ class ConsoleRouter:
         return redirect(request, f"/sign-in?next={quote(address, safe='')}")
 
     async def _form(self, request: Request) -> FormData:
-        try:
-            most = int(self._service.settings.max_body_mb * 1_000_000)
-            return await request.form(max_fields=MAX_FIELDS, max_files=10, max_part_size=most)
-        except HTTPException as error:  # what the parser of forms raises
-            raise InvalidRequestError(f"The form cannot be read ({error.detail}).", hint="Send it again.") from None
+        most = int(self._service.settings.max_body_mb * 1_000_000)
+        return await read_form(request, max_fields=MAX_FIELDS, max_files=10, max_part_size=most)
 
     def _check_token(self, request: Request, visitor: Visitor, form: FormData) -> None:
         if current_request.get().session is None and visitor.key is not None:
@@ -178,6 +175,22 @@ class ConsoleRouter:
         data = {"message": error.message, "hint": error.hint, "code": error.code, "request_id": context.request_id}
         template = "_error.html" if "hx-request" in request.headers else "error.html"
         return self._renderer.render(request, visitor, template, data, error.status)
+
+
+async def read_form(request: Request, **limits: int) -> FormData:
+    """Return the form of a request.
+
+    Args:
+        request: the request.
+        limits: limits of `Request.form`.
+
+    Raises:
+        InvalidRequestError: it cannot be read, or is larger than the limits.
+    """
+    try:
+        return await request.form(**limits)
+    except HTTPException as error:  # what the parser of forms raises
+        raise InvalidRequestError(f"The form cannot be read ({error.detail}).", hint="Send it again.") from None
 
 
 def redirect(request: Request, path: str) -> Response:

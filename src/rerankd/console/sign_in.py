@@ -13,7 +13,7 @@ from starlette.requests import Request
 from rerankd.console.language import COOKIE as LANGUAGE_COOKIE
 from rerankd.console.language import LANGUAGES
 from rerankd.console.pages import PageRenderer
-from rerankd.console.router import set_session
+from rerankd.console.router import read_form, set_session
 from rerankd.console.visitor import visitor_of
 from rerankd.errors import InvalidRequestError
 from rerankd.server.auth.keys import MAX_HEADER, ApiKey
@@ -42,7 +42,7 @@ class SignInPages:
 
     async def sign_in(self, request: Request) -> Response:
         """Start a session."""
-        form = await request.form(max_fields=10)
+        form = await read_form(request, max_fields=10)
         address = next_address(str(form.get("next", "")))
         key = self._find(form)
         if key is None:
@@ -59,7 +59,7 @@ class SignInPages:
 
     async def choose_language(self, request: Request) -> Response:
         """Remember the language, and show the page again."""
-        form = await request.form(max_fields=10)
+        form = await read_form(request, max_fields=10)
         language = str(form.get("language", ""))
         if language not in LANGUAGES:
             raise InvalidRequestError("The language is unknown.", hint=f"Choose one of {', '.join(LANGUAGES)}.")

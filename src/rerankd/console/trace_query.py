@@ -46,7 +46,12 @@ class TraceQuery(BaseModel):
     @field_validator("since", "until")
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:
-        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+        if value is None:
+            return None
+        try:
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        except OverflowError:
+            raise ValueError("the time is out of range") from None
 
     def select(self, visitor: Visitor, now: float) -> TraceFilter:
         """Return the conditions on traces: what the visitor may see, and what they ask for.

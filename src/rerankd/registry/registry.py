@@ -13,6 +13,7 @@ from rerankd._common.user import current_user
 from rerankd.errors import (
     CorruptModelError,
     InvalidRequestError,
+    ModelNotFoundError,
     PromotionRefusedError,
 )
 from rerankd.models.files import load_model
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rerankd.registry.gates import GateRecord
 
 MAX_REASON = 2000
+MAX_DIGITS = 18  # of a version's number
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class Registry:
             UnavailableError: MLflow cannot be reached.
         """
         text = str(revision)
+        if text.isdecimal() and len(text) > MAX_DIGITS:
+            raise ModelNotFoundError(f"{name} has no version {text[:MAX_DIGITS]}… in the registry {self.store.where}.")
         return ModelVersion.from_row(
             self.store.version(name, int(text)) if text.isdecimal() else self.store.by_alias(name, text)
         )

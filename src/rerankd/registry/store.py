@@ -24,6 +24,7 @@ from rerankd.registry.mlflow_client import open_client
 EXPERIMENT = "rerankd"
 MODEL_FOLDER, EVIDENCE_FOLDER = "model", "evidence"
 PAGE = 1000
+MAX_VERSION = 2**31 - 1
 _SQLITE = "sqlite:///"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 T = TypeVar("T")
@@ -80,6 +81,8 @@ class Store:
             UnavailableError: MLflow cannot be reached.
         """
         missing = f"{name} has no version {number} in the registry {self.where}."
+        if number > MAX_VERSION:  # a database takes it for an error of its own
+            raise ModelNotFoundError(missing)
         return self._call(lambda client: client.get_model_version(name, str(number)), missing)
 
     def by_alias(self, name: str, alias: str) -> Any:

@@ -82,6 +82,28 @@ class Candidates:
         ranks[positions[np.argsort(self.ranks[positions])]] = np.arange(1, len(positions) + 1)
         return ranks
 
+    def part(self, positions: Sequence[int]) -> Candidates:
+        """Return the candidates at some positions, in this order; their ranks stay.
+
+        Example:
+            >>> three = Candidates(np.arange(3), np.zeros(3, "f4"), np.zeros(3, "f4"), np.array([2, 1, 3]), ids="abc")
+            >>> three.part([0, 2]).ids, three.part([0, 2]).ranks.tolist()
+            (['a', 'c'], [2, 3])
+        """
+        return Candidates(
+            passages=self.passages[positions],
+            raw_scores=self.raw_scores[positions],
+            final_scores=self.final_scores[positions],
+            ranks=self.ranks[positions],
+            scores_before=self.scores_before[positions] if len(self.scores_before) else self.scores_before,
+            truncated=self.truncated[positions] if len(self.truncated) else self.truncated,
+            chunks=self.chunks[positions] if len(self.chunks) else self.chunks,
+            ids=[self.ids[position] for position in positions] if self.ids else (),
+            rules={new: self.rules[old] for new, old in enumerate(positions) if old in self.rules},
+            metadata=[self.metadata[position] for position in positions] if self.metadata else (),
+            adjustments={new: self.adjustments[old] for new, old in enumerate(positions) if old in self.adjustments},
+        )
+
     def _mask(self, positions: Iterable[int]) -> npt.NDArray[np.bool_]:
         mask = np.zeros(len(self), np.bool_)
         mask[list(positions)] = True

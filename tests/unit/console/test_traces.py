@@ -8,6 +8,7 @@ from typing import get_args
 
 import orjson
 import pytest
+from pydantic import ValidationError
 
 from rerankd.console.messages import messages
 from rerankd.console.trace_content import STEPS, listed_traces, other_model, trace_details
@@ -42,6 +43,12 @@ def test_a_period_counts_from_now_and_a_range_takes_its_place() -> None:
     both = TraceQuery.model_validate({"period": "hour", "since": "1970-01-01T00:01", "until": "1970-01-01T00:02"})
     assert both.select(ADMIN, NOW) == TraceFilter(since=60.0, until=120.0)
     assert both.shown(ADMIN) | {"period": None, "since": "1970-01-01T00:01"} == both.shown(ADMIN)
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_time_that_utc_does_not_have_is_refused(moment: str) -> None:
+    with pytest.raises(ValidationError, match="out of range"):
+        TraceQuery.model_validate({"since": moment})
 
 
 def test_a_tenant_sees_its_own_rows_whatever_the_address_says() -> None:

@@ -17,6 +17,7 @@ from rerankd.errors import (
 )
 from rerankd.registry.cache import Cache
 from rerankd.registry.registry import Registry
+from rerankd.registry.store import Store
 from rerankd.registry.version import ModelVersion
 from tests.registered import KEY, fresh_name, gate_record, with_parity
 
@@ -243,3 +244,13 @@ def test_what_is_not_there(registry: Registry, tmp_path: Path) -> None:
         with pytest.raises(ModelNotFoundError):
             ask("nothing")
     assert not Cache(tmp_path / "cache").root.exists()
+
+
+def test_numbers_that_no_database_holds_are_no_versions(store: Store, tmp_path: Path) -> None:
+    registry = Registry(store, Cache(tmp_path / "cache"))
+    for number in (2**31, 10**30):
+        for act in (registry.resolve, registry.promote):
+            with pytest.raises(ModelNotFoundError, match="has no version"):
+                act("med", number)
+    with pytest.raises(ModelNotFoundError, match="has no version"):
+        registry.resolve("med", "9" * 5000)
