@@ -40,6 +40,7 @@ from rerankd.traces.store import FullTrace
 from rerankd.types import Document
 
 TEMPLATE = "compare.html"
+SERVICE = "http://127.0.0.1:8000"  # where `rerankd serve` listens unless told otherwise
 _LINE = re.compile(r"\bline (\d+)")
 
 
@@ -139,6 +140,7 @@ class ComparePages:
             "warnings": list(compared.warnings) if compared else [],
             "request": compared and compared.request,
             "needs_key": self._service.keys.required,
+            "service": SERVICE if self._service.pages_only else None,
             "milliseconds": round((time.perf_counter() - started) * 1000, 1) if compared else None,
             "error": error and {"message": error.message, "hint": error.hint, "line": line and int(line[1])},
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 from rerankd.console.demo_models import RankedQuestion
 from rerankd.evaluation.trec import write_run
@@ -45,4 +44,4 @@ def _write(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
 
 def _id(name: str) -> str:
     """Return an id without the spaces that separate the columns of a run."""
-    return quote(name, safe="#.")
+    return "-".join(name.split())

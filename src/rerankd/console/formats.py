@@ -48,6 +48,22 @@ def percent(value: float | None, digits: int = 0) -> str:
     return NONE if value is None else f"{value * 100:.{digits}f} %".replace("-", MINUS)
 
 
+def duration(seconds: float) -> str:
+    """Return a time in the one or two largest units.
+
+    Example:
+        >>> duration(42), duration(600), duration(86_589), duration(200_000)
+        ('42 s', '10 min', '24 h 3 min', '2 d 7 h')
+    """
+    minutes, hours = int(seconds) // 60, int(seconds) // 3600
+    if minutes < 1:
+        return f"{int(seconds)} s"
+    if hours < 1:
+        return f"{minutes} min"
+    large, small = (f"{hours} h", f"{minutes % 60} min") if hours < 48 else (f"{hours // 24} d", f"{hours % 24} h")
+    return large if small.startswith("0 ") else f"{large} {small}"
+
+
 def megabytes(count: int | None) -> str:
     """Return a number of bytes in megabytes.
 

@@ -109,10 +109,11 @@ class MonitorPages:
         series = read_series(store, buckets, model, tenant)
         if not series.sums["requests"].any():
             return content
-        events = []
+        experiments, events = ExperimentStore(store), []
         if visitor.is_admin:
-            events = ExperimentStore(store).events(model=model, since=float(buckets.since))
-        marks = marks_of(series, events, visitor.language)
+            events = experiments.events(model=model, since=float(buckets.since))
+        tested = [each for each in experiments.recent() if each.model == model]
+        marks = marks_of(series, events, visitor.language, tested)
         drift = self._drift(store, series, model, tenant)
         return content | {
             "points": _points(buckets, model, tenant),

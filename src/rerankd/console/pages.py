@@ -57,6 +57,7 @@ def environment() -> Environment:
         "number": formats.number,
         "signed": formats.signed,
         "percent": formats.percent,
+        "duration": formats.duration,
         "megabytes": formats.megabytes,
         "moment": formats.moment,
         "iso_moment": formats.iso_moment,

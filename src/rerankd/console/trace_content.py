@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from rerankd.feedback.case_store import case_numbers
+from rerankd.feedback.events import FeedbackEvent
+from rerankd.feedback.judgements import judge
 from rerankd.feedback.store import count_feedback, feedback_on
 from rerankd.server.paths import CONSOLE
 from rerankd.traces.export import exported_candidates
@@ -62,14 +64,19 @@ def trace_details(
     """
     trace, case = full.trace, case_numbers(store, [full.trace]).get(full.trace.id)
     documents = sorted(exported_candidates(full, only_shown=only_shown), key=lambda row: row["rank_after"])
+    events = feedback_on(store, trace)
+    ids = full.candidates.ids or (None,) * len(full.candidates)
+    judged = judge(events, len(ids), ids)
+    marks = dict.fromkeys(judged.chosen, "chosen") | dict.fromkeys(judged.rejected, "rejected")
+    ranks = {row["index"]: row["rank_after"] for row in documents}
     return {
         "trace": _facts(trace) | {"documents": len(documents)},
         "query": None if full.query is None else clean(full.query),
         "parameters": full.parameters,
         "steps": _steps(trace),
-        "documents": [_document(row) for row in documents[:MAX_DOCUMENTS]],
+        "documents": [_document(row) | {"feedback": marks.get(row["index"])} for row in documents[:MAX_DOCUMENTS]],
         "documents_left": max(0, len(documents) - MAX_DOCUMENTS),
-        "feedback": [asdict(event) for event in feedback_on(store, trace)],
+        "feedback": [asdict(event) | {"rank": ranks.get(_index(event, ids))} for event in events],
         "case": None if case is None else {"id": case[0], "state": case[1]},
         "models": list(models),
         "replay": replay or other_model(trace, models),
@@ -102,6 +109,13 @@ def clean(text: str) -> str:
         'a?'
     """
     return text.encode("utf-8", "replace").decode()
+
+
+def _index(event: FeedbackEvent, ids: Sequence[str | None]) -> int | None:
+    """Return the position of the document that an event is on; None for the whole ranking, or an unknown document."""
+    if event.index is not None or event.document_id is None:
+        return event.index
+    return ids.index(event.document_id) if event.document_id in ids else None
 
 
 def _facts(trace: Trace) -> dict[str, Any]:

@@ -190,9 +190,8 @@ def _advance_or_wait(
 ) -> ExperimentDecision:
     requests, seconds = observations.step_requests, observations.step_seconds
     if requests < plan.min_requests or seconds < plan.min_seconds:
-        reason = (
-            f"This step has {requests} of {plan.min_requests} requests after {seconds:.0f} of {plan.min_seconds:.0f} s."
-        )
+        waits = f" after {seconds:.0f} of {plan.min_seconds:.0f} s" if seconds < plan.min_seconds else ""
+        reason = f"This step has {requests} of {plan.min_requests} requests{waits}."
         return ExperimentDecision("wait", reason, bounds)
     rated = max(observations.canary.get(name, Sums()).count for name in FROM_FEEDBACK)
     if coverage >= plan.proven_from and rated < plan.min_feedback:

@@ -154,14 +154,14 @@ def test_keys_alone_label_undo_skip_and_go_on(browser: Browser, labelled: Labell
 def test_in_chinese(browser: Browser, labelled: Labelled) -> None:
     number = add_ranking(labelled.store, "案例", 2.0)
     with watched(browser, labelled.url, locale="zh-CN") as window:
-        page = sign(window, "李伟", "你的姓名")
+        page = sign(window, "李伟", "您的姓名")
         expect(page.get_by_role("heading", level=1)).to_have_text("标注")
         page.keyboard.press("n")
         expect_ranking(page, f"case/{number}")
         page.keyboard.press("2")
         expect(page.get_by_role("status")).to_have_text("已保存：第 1 名文档的等级为 2。")
         page.keyboard.press("u")
-        expect(page.get_by_role("status")).to_have_text("已撤销：第 1 名文档不再有你的等级。")
+        expect(page.get_by_role("status")).to_have_text("已撤销：第 1 名文档不再有您的等级。")
         page.keyboard.press("j")
         page.keyboard.press("1")
         expect(page.get_by_role("status")).to_contain_text("第 2 名文档")

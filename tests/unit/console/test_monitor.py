@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from rerankd.console.monitor import _named, _points, _row, first_quarter
 from rerankd.console.monitor_charts import CHARTS, Drift, charts_of
 from rerankd.console.monitor_marks import EXPERIMENT_ACTIONS, REGISTRY_PHASES, marks_of
 from rerankd.database.tables import SUMMARY_COUNTS, SUMMARY_TOTALS
+from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.history import ExperimentEvent
 from rerankd.feedback.activity_series import (
     FEEDBACK_SUMS,
@@ -90,6 +92,31 @@ def test_the_time_of_a_release_is_that_of_its_first_ranking() -> None:
     assert [(mark["at"], mark["text"]) for mark in marks_of(content, [], "en")] == [
         (733.5, "Version v2 answers instead of v1"),
         (790, "Version v1 answers instead of v2"),
+    ]
+
+
+def test_variants_that_take_turns_in_an_experiment_are_no_releases() -> None:
+    content = series({"v1": [2, 1, 2, 1, 2], "v2": [0, 2, 1, 2, 1]})
+    assert len(marks_of(content, [], "en")) == 4
+    running = Experiment("new", "canary", "mini", "other", created=500.0, changed=640.0)
+    assert marks_of(content, [], "en", [running]) == []
+    shadow = replace(running, kind="shadow")
+    assert len(marks_of(content, [], "en", [shadow])) == 4, "shadow traffic answers nobody"
+    ended = replace(running, state="rolled_back")
+    assert [mark["at"] for mark in marks_of(content, [], "en", [ended])] == [660, 720, 780, 840]
+
+
+def test_a_release_during_an_experiment_is_marked() -> None:
+    content = series({"v1": [5, 5, 0, 0, 0], "v2": [1, 1, 1, 1, 1], "v3": [0, 0, 5, 5, 5]})
+    running = Experiment("new", "canary", "mini", "other", created=500.0)
+    assert [mark["text"] for mark in marks_of(content, [], "en", [running])] == ["Version v3 answers instead of v1"]
+
+
+def test_events_of_one_second_stand_in_the_order_in_which_they_happened() -> None:
+    newest_first = [ExperimentEvent("new", action, "", "me", 1.0, {}, 700.0) for action in ("end", "promote")]
+    assert [mark["text"] for mark in marks_of(series(), newest_first, "en")] == [
+        "Experiment new: challenger promoted",
+        "Experiment new ended",
     ]
 
 

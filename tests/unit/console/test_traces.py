@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +19,8 @@ from rerankd.console.traces import trace_number
 from rerankd.console.visitor import Visitor
 from rerankd.errors import NotFoundError
 from rerankd.feedback.cases import STATES
-from rerankd.feedback.events import KINDS
+from rerankd.feedback.events import KINDS, FeedbackEvent
+from rerankd.feedback.store import add_feedback
 from rerankd.server.auth.keys import new_key
 from rerankd.traces.pages import ORDERS
 from rerankd.traces.store import TraceFilter, TraceStore
@@ -112,6 +114,24 @@ def test_the_details_of_a_trace_are_json_whatever_was_ranked(store: TraceStore) 
     assert [step["name"] for step in details["steps"]] == [*STEPS, "other"]
     assert sum(step["share"] for step in details["steps"]) == pytest.approx(1.0)
     assert orjson.dumps(details)
+
+
+def test_the_details_of_a_trace_name_the_documents_that_feedback_is_on(store: TraceStore) -> None:
+    store.write([build_trace(ranking("q", [Document("a", "one"), Document("b", "two"), Document("c")]))])
+    full = store.find_trace("r1")
+    assert full is not None
+    events = [
+        FeedbackEvent("r1", "click", 0, time=1.0),
+        FeedbackEvent("r1", "thumb", document_id="two", value=-1.0, time=2.0),
+        FeedbackEvent("r1", "thumb", time=3.0),
+        FeedbackEvent("r1", "click", document_id="gone", time=4.0),
+    ]
+    add_feedback(store, [replace(event, tenant=full.trace.tenant) for event in events])
+    details = trace_details(store, full, only_shown=True, replay=None, models=["mini"])
+    ranks = {document["index"]: document["rank_after"] for document in details["documents"]}
+    assert [event["rank"] for event in details["feedback"]] == [ranks[0], ranks[1], None, None]
+    marks = {document["index"]: document["feedback"] for document in details["documents"]}
+    assert marks == {0: "chosen", 1: "rejected", 2: None}
 
 
 def test_a_trace_is_replayed_with_another_model_if_there_is_one(store: TraceStore) -> None:

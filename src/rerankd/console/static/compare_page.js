@@ -15,18 +15,18 @@ function python(value) {
   return json(value);
 }
 
-function asCurl(body, needsKey) {
+function asCurl(body, service, needsKey) {
   const key = needsKey ? ' \\\n  -H "Authorization: Bearer $RERANKD_API_KEY"' : "";
-  return `curl -sS ${location.origin}/v1/rerank \\\n  -H 'Content-Type: application/json'${key} \\\n  --data-binary @- <<'JSON'\n${json(body)}\nJSON\n`;
+  return `curl -sS ${service}/v1/rerank \\\n  -H 'Content-Type: application/json'${key} \\\n  --data-binary @- <<'JSON'\n${json(body)}\nJSON\n`;
 }
 
-function asPython(body) {
+function asPython(body, service) {
   const { query, documents, ...options } = body;
   options.top_n ??= null;
   if (documents.some((document) => document.metadata)) options.send_metadata = true;
   const lines = documents.map((document) => `    ${python(document)},\n`).join("");
   const named = Object.entries(options).map(([name, value]) => `, ${name}=${python(value)}`).join("");
-  return `from rerankd import Client\n\ndocuments = [\n${lines}]\nwith Client(${json(location.origin)}) as client:\n    result = client.rank(${json(query)}, documents${named})\nfor ranked in result:\n    print(ranked.rank_after, ranked.index, f"{ranked.relevance_score:.4f}", repr(ranked.document.text[:80]))\n`;
+  return `from rerankd import Client\n\ndocuments = [\n${lines}]\nwith Client(${json(service)}) as client:\n    result = client.rank(${json(query)}, documents${named})\nfor ranked in result:\n    print(ranked.rank_after, ranked.index, f"{ranked.relevance_score:.4f}", repr(ranked.document.text[:80]))\n`;
 }
 
 // The request with the options of the controls.
@@ -45,8 +45,9 @@ function writeSnippets(options) {
   const block = document.getElementById("request");
   if (!block) return;
   const body = onScreen(JSON.parse(block.textContent), options);
-  document.getElementById("curl").textContent = asCurl(body, "needsKey" in block.dataset);
-  document.getElementById("python").textContent = asPython(body);
+  const service = block.dataset.service ?? location.origin;
+  document.getElementById("curl").textContent = asCurl(body, service, "needsKey" in block.dataset);
+  document.getElementById("python").textContent = asPython(body, service);
 }
 
 // Puts the cursor where the draft is wrong.
