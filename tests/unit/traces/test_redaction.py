@@ -145,4 +145,5 @@ def test_other_threads_run_while_a_long_text_is_searched() -> None:
         pauses.append(now - last)
         last = now
     worker.join()
-    assert len(pauses) > 20  # with the interpreter's lock held throughout it would be one or two
+    # With the interpreter's lock held throughout, one pause would be nearly all of the time, however fast the machine is.
+    assert max(pauses) < sum(pauses) / 3
