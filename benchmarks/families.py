@@ -113,7 +113,13 @@ def _write_encoder(shape: str, out: Path) -> None:
     from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
     torch.manual_seed(0)
-    tokens: dict[str, Any] = {"pad_token_id": 2, "cls_token_id": 0, "sep_token_id": 1, "bos_token_id": 0, "eos_token_id": 1}
+    tokens: dict[str, Any] = {
+        "pad_token_id": 2,
+        "cls_token_id": 0,
+        "sep_token_id": 1,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
     config: Any = ModernBertConfig(vocab_size=VOCABULARY[shape], **tokens, **SHAPES[shape])
     config.num_labels = 1
     ModernBertForSequenceClassification(config).save_pretrained(out)

@@ -145,5 +145,5 @@ def test_other_threads_run_while_a_long_text_is_searched() -> None:
         pauses.append(now - last)
         last = now
     worker.join()
-    # With the interpreter's lock held throughout, one pause would be nearly all of the time, however fast the machine is.
+    # With the interpreter's lock held throughout, one pause would be nearly all of the time on any machine.
     assert max(pauses) < sum(pauses) / 3
