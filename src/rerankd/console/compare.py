@@ -31,6 +31,7 @@ from rerankd.console.compared import Compared
 from rerankd.console.comparer import Comparer
 from rerankd.console.router import ConsoleRouter, form_of, query_of, wants_json
 from rerankd.console.trace_comparer import TraceComparer
+from rerankd.console.trace_content import other_model
 from rerankd.console.visitor import Visitor
 from rerankd.errors import NotFoundError, RerankdError
 from rerankd.server.disconnect import cancel_on_disconnect
@@ -135,6 +136,7 @@ class ComparePages:
             "any_model": visitor.is_admin,
             "limits": {"documents": MAX_DOCUMENTS, "query": MAX_QUERY, "rules": MAX_RULES},
             "trace": None if full is None else asdict(full.trace),
+            "replay": None if full is None else other_model(full.trace, self._service.pool.names),
             "comparison": compared and compared.comparison,
             "documents": compared.documents if compared else 0,
             "warnings": list(compared.warnings) if compared else [],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal, get_args
 from urllib.parse import urlencode
 
@@ -82,6 +82,7 @@ class MonitorPages:
         self._refresh(store)
         buckets = TimeBuckets.ending(now, *WINDOWS[query.window])
         totals = read_totals(store, buckets, tenant=visitor.tenant, limit=MAX_ROWS)
+        earlier = read_totals(store, _period_before(buckets), tenant=visitor.tenant, limit=MAX_ROWS)
         models = list(dict.fromkeys(row.model for row in totals))
         tenants = [row.tenant for row in totals if row.tenant not in ("", EVERYONE)]
         tenant = visitor.tenant
@@ -99,7 +100,7 @@ class MonitorPages:
             "is_complete": self._is_complete,
             "alerts": [asdict(alert) for alert in alerts],
             "alert_counts": {source: sum(rule.source == source for rule in ALERT_RULES) for source in SECTIONS},
-            "rows": [_row(row, query.window) for row in totals],
+            "rows": _rows(totals, earlier, query.window),
             "points": [],
             "marks": [],
             "charts": [],
@@ -153,6 +154,17 @@ def _named(wanted: str | None, names: Sequence[str]) -> str | None:
     if wanted is None or wanted in names:
         return wanted
     return next((name for name in names if printable(name) == wanted), wanted)
+
+
+def _period_before(buckets: TimeBuckets) -> TimeBuckets:
+    """Return the window of the same length that ends where a window begins."""
+    return replace(buckets, since=buckets.since - buckets.step * buckets.count)
+
+
+def _rows(totals: Sequence[ActivityTotals], earlier: Sequence[ActivityTotals], window: str) -> list[dict[str, Any]]:
+    """Return the rows of a window, each with the gain of the same model and tenant in the window before."""
+    gains = {(row.model, row.tenant): _row(row, window)["gain"] for row in earlier}
+    return [_row(row, window) | {"gain_before": gains.get((row.model, row.tenant))} for row in totals]
 
 
 def _row(row: ActivityTotals, window: str) -> dict[str, Any]:

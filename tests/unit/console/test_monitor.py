@@ -12,7 +12,7 @@ import pytest
 
 from rerankd.console.language import LANGUAGES
 from rerankd.console.messages import messages
-from rerankd.console.monitor import _named, _points, _row, first_quarter
+from rerankd.console.monitor import _named, _period_before, _points, _row, _rows, first_quarter
 from rerankd.console.monitor_charts import CHARTS, Drift, charts_of
 from rerankd.console.monitor_marks import EXPERIMENT_ACTIONS, REGISTRY_PHASES, marks_of
 from rerankd.database.tables import SUMMARY_COUNTS, SUMMARY_TOTALS
@@ -172,6 +172,16 @@ def test_a_row_without_feedback_has_no_rates() -> None:
     row = _row(ActivityTotals("mini", "*", sums, dict.fromkeys(FEEDBACK_SUMS, 0.0)), "24h")
     assert (row["slow"], row["positive"], row["gain"], row["verdict"]) == (None, None, None, "too_few")
     assert row["address"] == "/console/monitor?model=mini&window=24h"
+
+
+def test_a_row_has_the_gain_of_the_period_before() -> None:
+    sums = dict.fromkeys((*SUMMARY_COUNTS, *SUMMARY_TOTALS), 0.0) | {"requests": 4.0}
+    none = dict.fromkeys(FEEDBACK_SUMS, 0.0)
+    judged = none | {"judged": 4.0, "chosen": 4.0, "before": 1.0, "after": 3.0, "squares": 1.0}
+    now = [ActivityTotals("mini", tenant, sums, none) for tenant in ("*", "new")]
+    rows = _rows(now, [ActivityTotals("mini", "*", sums, judged)], "7d")
+    assert [(row["gain"], row["gain_before"]) for row in rows] == [(None, 0.5), (None, None)]
+    assert _period_before(TimeBuckets(600, 60, 5)) == TimeBuckets(300, 60, 5)
 
 
 def test_a_name_is_found_by_what_html_can_hold() -> None:
