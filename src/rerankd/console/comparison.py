@@ -40,7 +40,7 @@ class ComparedDocument:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What befell a document in one list.
+    """Place and marks of a document in one list.
 
     Attributes:
         truncated: True if the model did not read all of it.

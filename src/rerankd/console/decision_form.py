@@ -1,4 +1,4 @@
-"""What all decisions have in common: a reason, and an answer to those that came too late."""
+"""Common parts of all decisions: a reason, and an answer to those that came too late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What visitors send to the pages of evaluations."""
+"""Forms and parameters of the pages of evaluations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of experiments show: coverage steps, variants, and guardrails with their intervals. Pure."""
+"""Content of the pages of experiments: coverage steps, variants, and guardrails with their intervals. Pure."""
 
 from __future__ import annotations
 

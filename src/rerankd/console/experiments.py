@@ -50,7 +50,7 @@ class DecisionForm(ReasonForm):
 
     @property
     def seen(self) -> decisions.Seen:
-        """What the person looked at."""
+        """Return the state that the person looked at."""
         return decisions.Seen(self.id, self.step, self.state)
 
 

@@ -1,4 +1,4 @@
-"""What the page of labelling shows of one ranking: its documents with their labels, from a trace or from a case."""
+"""Content of the page that labels one ranking: its documents with their labels, from a trace or from a case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who labels: the API key that a visitor signed in with, or, where no key is required, a name that they type once."""
+"""The labeller of a visit: the API key that a visitor signed in with, or, where no key is required, a name that they type once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages of models show: served models, versions, moves of the champion, and gate records."""
+"""Content of the pages of models: served models, versions, moves of the champion, and gate records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOADED = (
     *("bytes", "backend", "device", "precision", "reason", "version"),
     *("max_length", "takes_instruction", "instruction"),
 )
-"""What is known of a model only while it is loaded."""
+"""Facts about a model that are known only while it is loaded."""
 MAX_METRICS = 6  # of a version, in the list; all of them stand on its page
 GATES = ("passed", "refused", "unproven", "missing")
 SIGNATURES = ("valid", "invalid", "unsigned", "unchecked")

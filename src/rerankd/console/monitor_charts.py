@@ -42,7 +42,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChartInput:
-    """What charts are drawn from.
+    """Values that charts are drawn from.
 
     Attributes:
         series: rankings of a model in each bucket.

@@ -1,4 +1,4 @@
-"""Who looks at a page, and what they may see and do."""
+"""The visitor of a page, and what they may see and do."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ Source = Literal["folder", "cases"]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What an evaluation does.
+    """Plan of an evaluation.
 
     Attributes:
         source: `folder` for a BEIR folder, `cases` for labelled cases.

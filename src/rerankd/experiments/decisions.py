@@ -27,7 +27,7 @@ _RECORDED = ("requests", "units", "coverage_before", "step_seconds", "wins", "lo
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a person looked at before a decision.
+    """State that a person looked at before a decision.
 
     Attributes:
         id: id of the experiment: a name may belong to another one later.

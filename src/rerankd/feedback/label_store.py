@@ -20,7 +20,7 @@ MAX_HISTORY = 10  # rows that are kept of a labeller on a document: how often a 
 
 @dataclass(frozen=True, slots=True)
 class LabelCoverage:
-    """How much of the rankings is labelled.
+    """Share of the rankings that is labelled.
 
     Attributes:
         rankings: rankings with a label.

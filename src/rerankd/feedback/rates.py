@@ -1,4 +1,4 @@
-"""What feedback says of reranking: ranks of the documents that people chose, before and after."""
+"""Rates of feedback on rankings: ranks of the documents that people chose, before and after."""
 
 from __future__ import annotations
 
