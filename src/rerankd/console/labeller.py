@@ -1,4 +1,4 @@
-"""The labeller of a visit: the API key that a visitor signed in with, or, where no key is required, a name that they type once."""
+"""The labeller of a visit: the API key of the sign-in, or, where none is required, a name that is typed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judgements of each ranking by its feedback, kept up to date in the database: chosen or rejected, and reciprocal ranks.
+"""Judgements of each ranking by its feedback, kept in the database: chosen or rejected, and reciprocal ranks.
 
 A ranking is judged by all of its feedback together, and again when more arrives. New events are found by their numbers,
 which PostgreSQL may commit out of order, and an event may arrive before its trace: each event is looked at once more,
