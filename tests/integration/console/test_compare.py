@@ -7,159 +7,42 @@ import json
 import os
 import random
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from rerankd.ranking.activation import activate
 from rerankd.ranking.order import order_of, rank_documents
 from rerankd.types import Adjustment, Document, Fusion, PairScore
-from tests.integration.console.browser import Watched, watched
-from tests.integration.serving import Served, serve, until
-from tests.program import rerankd
+from tests.integration.console.browser import watched
+from tests.integration.console.compare_site import (
+    DOCUMENTS,
+    DRAFT,
+    HOSTILE,
+    QUERY,
+    REFUSED,
+    TEXTS,
+    Site,
+    compare,
+    open_site,
+    order,
+    ranked_by,
+    set_slider,
+    sign_in,
+)
 from tests.recorded.inputs import TINY
-
-RULES = """
-rules:
-  - name: shipping last
-    documents: {terms: [shipping]}
-    bury: 1.5
-"""
-DRAFT = """rules:
-  - name: holidays first
-    documents: {terms: [holidays]}
-    pin: 1
-  - name: no gardening
-    documents: {terms: [gardening]}
-    filter: true
-"""
-QUERY = "how long is the kettle warranty?"
-TEXTS = [
-    "Shipping to islands takes two more days.",
-    "Our office is closed on public holidays.",
-    "Passages about gardening answer other questions.",
-    "The warranty of the kettle covers two years from the date of purchase.",
-    "To claim the warranty, send the kettle with its receipt to the service centre.",
-    "A kettle boils water in three minutes. " * 40,
-]
-DOCUMENTS = [{"text": text, "id": f"d{number}", "score": 9.0 - number} for number, text in enumerate(TEXTS)]
-HOSTILE = [
-    "<script>document.title = 'taken'</script>",
-    "<img src=x onerror=\"document.title = 'taken'\">",
-    "</textarea></script><svg onload=document.title='taken'>",
-    "\u202e\u2066kettle warranty\u202c and more",
-    "x" * 1_000_000,
-    "kett\u200ble war\u00adranty \ufeff",
-    "\x1b[31mred\x1b[0m \x07\x9b",
-    "{{ 7 * 7 }} ${7 * 7} {% if %} %s",
-]
-REFUSED = ("Failed to load resource: the server responded with a status of 4",)
-
-
-@dataclass(frozen=True)
-class Site:
-    """A service, and keys for it."""
-
-    served: Served
-    traces: Path
-    admin: str
-    search: str
-    other: str
-    poor: str
-
-    @property
-    def url(self) -> str:
-        return self.served.url
-
-    def ask(self, method: str, path: str, key: str, **options: Any) -> httpx.Response:
-        headers = {"authorization": f"Bearer {key}", "accept": "application/json"}
-        return httpx.request(method, f"{self.url}{path}", headers=headers, trust_env=False, timeout=30, **options)
-
-    def rank(self, key: str, **body: Any) -> httpx.Response:
-        return self.ask("POST", "/v1/rerank", key, json={"query": QUERY, "documents": DOCUMENTS} | body)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
-    rules, keys = folder / "rules.yaml", folder / "keys.json"
-    rules.write_text(RULES)
-    clear = []
-    for flags in (["ops", "--admin"], ["search"], ["other"], ["poor", "--tokens-per-day", "1000"]):
-        made = rerankd("keys", "add", *flags, "--file", str(keys), "--json")
-        assert made.returncode == 0, made.stderr
-        clear.append(next(word.strip('",') for word in made.stdout.split() if word.strip('",').startswith("rk-")))
-    env = {
-        "RERANKD_API_KEYS_FILE": str(keys),
-        "RERANKD_MODELS": json.dumps({"tiny": str(TINY)}),
-        "RERANKD_RULES": str(rules),
-        "RERANKD_TRACES_SECONDS": "0.05",
-        "RERANKD_TRACES_URL": f"sqlite:///{folder}/traces.sqlite",
-    }
-    with serve(env=env) as served:
-        yield Site(served, folder / "traces.sqlite", *clear)
-
-
-@pytest.fixture(scope="module")
-def trace(site: Site) -> int:
-    """Return the number of a trace of the tenant `search`."""
-    return traced(site, top_n=3, threshold=0.1)[0]
-
-
-def traced(site: Site, **body: Any) -> tuple[int, list[int]]:
-    """Rank as the tenant `search`; return the number of the trace, and the documents in their order."""
-    answer = site.rank(site.search, **body).json()
-    numbers: dict[str, int] = {}
-
-    def is_written() -> bool:
-        rows = site.ask("GET", "/console/traces.json", site.search).json()["traces"]
-        numbers.update({row["request_id"]: row["id"] for row in rows})
-        return answer["id"] in numbers
-
-    until(is_written, "the trace written", 20)
-    return numbers[answer["id"]], [row["index"] for row in answer["results"]]
-
-
-def sign_in(window: Watched, key: str, path: str) -> Page:
-    page = window.open(path)
-    page.locator("input[name=key]").fill(key)
-    page.keyboard.press("Enter")
-    page.wait_for_url(lambda url: "/sign-in" not in url)
-    return page
-
-
-def order(page: Page, side: str = "right", *, returned: bool = False) -> list[int]:
-    items = page.locator(f"ol[data-side={side}] > li{':not(.out)' if returned else ''}")
-    return [int(index) for index in items.evaluate_all("items => items.map((item) => item.dataset.index)")]
-
-
-def ranked_by(site: Site, key: str, **body: Any) -> list[int]:
-    return [row["index"] for row in site.rank(key, **body).json()["results"]]
-
-
-def compare(page: Page, query: str, documents: str) -> None:
-    page.get_by_label("Query", exact=True).fill(query)
-    page.get_by_label("Documents").fill(documents)
-    page.get_by_role("button", name="Compare").click()
-    expect(page.locator(".comparison")).to_be_visible()
-
-
-def set_slider(page: Page, name: str, value: float) -> None:
-    slider = page.locator(f".controls input[name={name}]")
-    slider.evaluate(
-        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', {bubbles: true})); }",
-        str(value),
-    )
+    with open_site(tmp_path_factory.mktemp("site")) as opened:
+        yield opened
 
 
 def test_pasted_documents_by_keyboard_alone(browser: Browser, site: Site) -> None:
@@ -380,103 +263,6 @@ def test_draft_rules(browser: Browser, site: Site) -> None:
         expect(page.locator("#comparison-right-2")).to_contain_text("filtered by a rule")
         expect(page.locator("[data-count=only_left]")).to_have_text("1")
         window.check()
-
-
-def test_a_trace_is_shown_replayed_and_tried_with_draft_rules(browser: Browser, site: Site, trace: int) -> None:
-    with watched(browser, site.url) as window:
-        page = sign_in(window, site.search, f"/compare?trace={trace}")
-        expect(page.get_by_role("heading", level=1)).to_have_text(f"Trace {trace}")
-        assert order(page, returned=True) == ranked_by(site, site.search, top_n=3, threshold=0.1)
-        label = page.get_by_role("link", name="Label these documents")
-        assert label.get_attribute("href") == f"/console/label/{trace}"
-        assert page.locator("main a[href='/console/traces']").count() == 1
-        window.check_accessible()
-        page.get_by_label("Replay on model").select_option("tiny")
-        page.get_by_role("button", name="Replay").click()
-        page.wait_for_url(f"**/console/compare?trace={trace}&model=tiny")
-        expect(page.locator("h3").nth(0)).to_contain_text("mini as recorded")
-        shown = page.locator("ol[data-side=right] > li:not(.out) .rank")
-        expect(shown.first).to_have_text("1")
-        page.get_by_text("Try draft rules").click()
-        page.get_by_label("Draft rules", exact=True).fill(DRAFT)
-        page.get_by_role("button", name="Compare").click()
-        expect(page.locator("h3").nth(1)).to_contain_text("Draft rules")
-        assert order(page)[0] == 1
-        window.check()
-
-
-def test_a_replay_on_the_same_model_gives_the_same_ranking(site: Site) -> None:
-    options = {"max_length": 24, "long_documents": "chunk", "fusion": "weighted", "fusion_weight": 0.3, "top_n": 4}
-    number, results = traced(site, query=f"{QUERY} again", **options)
-    address = f"/console/compare.json?trace={number}&model=mini"
-    shown = site.ask("GET", address, site.search).json()
-    documents, request = shown["comparison"]["documents"], shown["request"]
-    assert [document["moved"] for document in documents] == [0] * len(documents)
-    assert [document["left"]["chunks"] for document in documents] == [row["right"]["chunks"] for row in documents]
-    assert max(document["left"]["chunks"] for document in documents) > 1
-    kept = [index for index in shown["comparison"]["right"]["order"] if documents[index]["right"]["returned"]]
-    again = site.ask("POST", "/v1/rerank", site.search, json=request).json()
-    assert kept == results == [row["index"] for row in again["results"]]
-
-
-def test_of_a_long_trace_the_foremost_documents_are_shown(site: Site) -> None:
-    number, results = traced(site, documents=[f"passage {number}" for number in range(600)], model="tiny", top_n=5)
-    shown = site.ask("GET", f"/console/compare.json?trace={number}", site.search).json()
-    documents = shown["comparison"]["documents"]
-    assert (shown["documents"], len(documents), shown["comparison"]["controls"]) == (600, 500, None)
-    right = [documents[index] for index in shown["comparison"]["right"]["order"]]
-    assert [int(document["text"].split()[1]) for document in right if document["right"]["returned"]] == results
-
-
-def test_a_trace_of_which_a_text_was_erased(browser: Browser, site: Site) -> None:
-    number, _ = traced(site, documents=["a kettle", "This text is erased."])
-    with closing(sqlite3.connect(site.traces)) as database, database:
-        database.execute("DELETE FROM passage WHERE size = ?", (len("This text is erased."),))
-    refused = site.ask("GET", f"/console/compare.json?trace={number}&model=tiny", site.search)
-    assert refused.status_code == 400
-    assert "one of its texts was erased" in refused.json()["message"]
-    with watched(browser, site.url) as window:
-        page = sign_in(window, site.search, f"/compare?trace={number}")
-        expect(page.locator("#comparison-right-1")).to_contain_text("(erased)")
-        expect(page.locator("#request")).to_have_count(0)
-        window.check()
-
-
-def test_json_says_the_same(site: Site, trace: int) -> None:
-    shown = site.ask("GET", f"/console/compare.json?trace={trace}&model=tiny", site.search).json()
-    assert shown["comparison"]["left"]["name"] == "mini as recorded"
-    assert shown["request"]["top_n"] == 3
-    form = {"query": QUERY, "documents": json.dumps(DOCUMENTS)}
-    compared = site.ask("POST", "/console/compare", site.search, data=form).json()
-    assert compared["comparison"]["right"]["order"] == ranked_by(site, site.search)
-    assert compared["comparison"]["documents"][3]["highlights"] == [[4, 12], [20, 26]]
-
-
-def test_traces_of_another_tenant_are_not_there(site: Site, trace: int) -> None:
-    for path in (f"/console/compare.json?trace={trace}", f"/console/compare.json?trace={trace}&model=tiny"):
-        assert site.ask("GET", path, site.other).status_code == 404
-        assert site.ask("GET", path, site.admin).status_code == 200
-    form = {"trace": str(trace), "rules": DRAFT, "mode": "rules"}
-    assert site.ask("POST", "/console/compare", site.other, data=form).status_code == 404
-    assert site.ask("POST", "/console/compare", site.search, data=form).status_code == 200
-    missing = site.ask("GET", f"/console/compare.json?trace={trace + 10_000}", site.other)
-    assert missing.status_code == 404
-    assert "rules" not in site.ask("GET", "/console/compare.json", site.search).json()["form"]["rules"]
-    assert "shipping" in site.ask("GET", "/console/compare.json", site.admin).json()["form"]["rules"]
-
-
-def test_what_is_computed_is_charged_and_leaves_no_trace(site: Site, trace: int) -> None:
-    form = {"query": QUERY, "documents": json.dumps(TEXTS)}
-    answers = [
-        site.ask("POST", "/console/compare", site.poor, data=form | {"query": query}) for query in ("one", "two")
-    ]
-    assert [answer.status_code for answer in answers] == [200, 429]
-    traces = len(site.ask("GET", "/console/traces.json", site.other).json()["traces"])
-    assert site.ask("POST", "/console/compare", site.other, data=form).status_code == 200
-    assert site.rank(site.other).status_code == 200
-    listed = f"{site.url}/console/traces.json"
-    until(lambda: len(site.ask("GET", "/console/traces.json", site.other).json()["traces"]) > traces, listed, 20)
-    assert len(site.ask("GET", "/console/traces.json", site.other).json()["traces"]) == traces + 1
 
 
 @pytest.mark.parametrize(
