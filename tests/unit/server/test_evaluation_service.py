@@ -32,8 +32,11 @@ FOLDER = EvaluationPlan("folder", "data/tiny", ("mini",), 50, 100)
 PAIRS = sum(map(len, CANDIDATES.values()))
 
 
+NOON = 1_767_268_800.0  # 2026-01-01 12:00 UTC
+
+
 class Charges(MemoryQuotas):
-    """Quotas that remember what was charged and given back."""
+    """Quotas that remember what was charged and given back. It is always noon: a daily quota refills at midnight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,12 +45,12 @@ class Charges(MemoryQuotas):
         self.corrected: list[int] = []
 
     async def charge(self, key: ApiKey, tokens: int, now: float, *, requests: int = 1) -> None:
-        await super().charge(key, tokens, now, requests=requests)
+        await super().charge(key, tokens, NOON, requests=requests)
         self.charged.append(tokens)
         self.requests += requests
 
     async def correct(self, key: ApiKey, delta_tokens: int, now: float) -> None:
-        await super().correct(key, delta_tokens, now)
+        await super().correct(key, delta_tokens, NOON)
         self.corrected.append(delta_tokens)
 
 
