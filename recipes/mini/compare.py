@@ -1,6 +1,7 @@
-"""Comparison of teachers on validation queries: how each orders BM25's first candidates, and the best mixture.
+"""Comparison of teachers: how each orders BM25's first candidates, and the best mixture.
 
-No trap and no held-out document is used. Scores are standardised per query; the weights of a mixture are fitted per
+No trap is used. Teachers are chosen on the validation cut; `--cut held-out` says what they reach on the queries of the
+student's evaluation, and chooses nothing. Scores are standardised per query; the weights of a mixture are fitted per
 language by the cross-entropy of the judged candidates (ListNet, Cao et al. 2007) and evaluated by cross-validation over
 queries. `python -m recipes.mini.compare --data DIR --teachers DIR --cache FILE --out FILE`; scores that the cache holds
 are not computed again.
@@ -36,7 +37,7 @@ SHRINKAGE = 0.02  # of the weights, per query
 
 @dataclass
 class Candidates:
-    """The first candidates of a validation query, their grades, and the scores of each system."""
+    """The first candidates of a query, their grades, and the scores of each system."""
 
     pack: str
     query: str
@@ -50,14 +51,22 @@ class Candidates:
         return ndcg(list(scores), self.grades, self.all_grades)
 
 
-def validation_candidates(root: Path, queries: int, depth: int) -> list[Candidates]:
-    """Return validation queries of all packs with their first candidates by BM25."""
+def first_candidates(root: Path, queries: int, depth: int, cut: str = "validation") -> list[Candidates]:
+    """Return queries of all packs with their first candidates by BM25.
+
+    Args:
+        root: folder with dev/ and corpora/.
+        queries: maximum number of queries of each pack.
+        depth: candidates of each query.
+        cut: "validation" or "held-out"; only documents of the cut count as answers.
+    """
     chosen = []
     for name in data.PACKS:
         pack = data.load_pack(root, name)
-        for query in sample(pack.validation_queries, queries):
+        own = pack.validation if cut == "validation" else pack.held_out
+        for query in sample(pack.validation_queries if cut == "validation" else pack.held_out_queries, queries):
             ranked = list(pack.candidates.get(query, {}).items())[:depth]
-            judgements = {doc: grade for doc, grade in pack.qrels[query].items() if doc in pack.validation}
+            judgements = {doc: grade for doc, grade in pack.qrels[query].items() if doc in own}
             one = Candidates(
                 name,
                 pack.queries[query],
@@ -155,11 +164,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file of the comparison")
     parser.add_argument("--models", nargs="*", default=["qwen-1.5b", "qwen-0.5b"], help="language models")
     parser.add_argument("--prompts", nargs="*", default=list(PROMPTS["en"]), help="names of prompts")
-    parser.add_argument("--queries", type=int, default=8, help="validation queries of each pack")
+    parser.add_argument("--cut", choices=["validation", "held-out"], default="validation", help="queries compared on")
+    parser.add_argument("--queries", type=int, default=8, help="queries of each pack")
     parser.add_argument("--depth", type=int, default=15, help="candidates of each query")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    rows = validation_candidates(arguments.data, arguments.queries, arguments.depth)
+    rows = first_candidates(arguments.data, arguments.queries, arguments.depth, arguments.cut)
     log.info("%d queries, %d pairs", len(rows), sum(len(row.texts) for row in rows))
     score = scorer("mini")
     for row in rows:
