@@ -208,7 +208,6 @@ def measure(shape: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     tokens = max(answer.tokens for own in answers.values() for answer in own) / arguments.documents
     return [
         {
-            "shape": shape,
             "contender": name,
             "texts": texts,
             "tokens_per_pair": round(tokens, 1),
@@ -230,12 +229,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--models", type=Path, default=Path("build/bench"), help="folder of the random models")
     arguments = parser.parse_args()
-    report: dict[str, Any] = {"machine": machine(arguments.threads)}
-    rows = [row for shape in arguments.shapes for row in measure(shape, arguments)]
-    report |= {"documents": arguments.documents, "requests": arguments.requests, "rows": rows}
-    for row in rows:
-        print(json.dumps(row))
     path = RESULTS / "families.json"
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"shapes": {}}
+    conditions = {"documents": arguments.documents, "requests": arguments.requests}
+    for shape in arguments.shapes:  # those that are not named keep their rows
+        own = {"machine": machine(arguments.threads), **conditions, "rows": measure(shape, arguments)}
+        report["shapes"][shape] = own
+        for row in own["rows"]:
+            print(json.dumps(row))
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"Written to {path}.", file=sys.stderr)
 

@@ -39,7 +39,8 @@ def documents() -> dict[Path, str]:
     }
     for name, language in (("docs/models.md", "en"), ("docs/zh/models.md", "zh")):
         page = tables.fill(_text(name), "needs", needs_table(language))
-        made[ROOT / name] = tables.fill(page, "families", families_table(language))
+        page = tables.fill(page, "families", families_table(language))
+        made[ROOT / name] = tables.fill(page, "families_speed", tables.families_speed(language))
     for name, language in (("README.md", "en"), ("README.zh-CN.md", "zh")):
         made[ROOT / name] = tables.fill(_text(name), "headlines", headlines(language))
     return made

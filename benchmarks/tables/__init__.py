@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from benchmarks.tables.markdown import fill
 from benchmarks.tables.operation import failover, jobs, sizing, traces
-from benchmarks.tables.performance import server, speed
+from benchmarks.tables.performance import families_speed, server, speed
 from benchmarks.tables.relevance import improve, quality, retrieval, rules, transfer
 
 __all__ = [
     "failover",
+    "families_speed",
     "fill",
     "improve",
     "jobs",

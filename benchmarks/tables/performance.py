@@ -7,6 +7,23 @@ from typing import Any
 from benchmarks.tables.markdown import exists, read, table
 
 _MACHINES = ("cpu.json", "cpu-epyc.json")  # the second was written with --name cpu-epyc
+_SHAPES_OF_FAMILIES = {"modernbert-base": "ModernBERT-base", "qwen3-0.6b": "Qwen3-0.6B"}
+_FAMILIES_TEXTS = {
+    "en": (
+        ["shape", "", "to the best peer", "pairs/s", "peak memory"],
+        "{shape}: {processor} ({flags}), {threads} threads, load {load:g} before the run; medians of {requests} "
+        "requests of {documents} documents, {tokens:.0f} tokens per pair; random weights; torch {torch}, "
+        "sentence-transformers {peer}. `python -m benchmarks.families --shapes {name}`.",
+        "*One by one* sends each document alone, so that nothing of the prompt is shared between documents.",
+    ),
+    "zh": (
+        ["结构", "", "与最快同类之比", "对/秒", "内存峰值"],
+        "{shape}：{processor}（{flags}），{threads} 线程，运行前负载 {load:g}；{requests} 个请求的中位数，每个请求 "
+        "{documents} 篇文档，每对 {tokens:.0f} 个 token；随机权重；torch {torch}，sentence-transformers {peer}。"
+        "`python -m benchmarks.families --shapes {name}`。",
+        "*one by one* 表示逐篇发送文档，提示词没有任何部分在文档之间共享。",
+    ),
+}
 _SHAPES = {"mini": "6 x 384", "base": "12 x 768", "m3": "24 x 1024"}
 
 
@@ -59,6 +76,37 @@ def _conditions(report: dict[str, Any]) -> str:
             seen = ", ".join(f"{mb:.0f} MB after {key.rpartition('_')[2]}" for key, mb in memory[precision].items())
             lines.append(f"Peak memory over {memory['requests']:,} requests of varying length, {precision}: {seen}.")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def families_speed(language: str) -> str:
+    """Return the speed of the shapes of other families beside sentence-transformers.
+
+    Args:
+        language: `en` or `zh`.
+    """
+    head, conditions, note = _FAMILIES_TEXTS[language]
+    rows, lines = [], []
+    for name, report in read("families.json")["shapes"].items():
+        shape, machine = _SHAPES_OF_FAMILIES[name], report["machine"]
+        for row in report["rows"]:
+            memory = f"{row['peak_megabytes']:,} MB" if row["peak_megabytes"] else ""
+            ratio = f"**{row['to_best_peer']:.2f} x**"
+            rows.append([shape, row["contender"], ratio, f"{row['pairs_per_second']:.2f}", memory])
+        text = conditions.format(
+            shape=shape,
+            name=name,
+            processor=machine["processor"],
+            flags=", ".join(machine["flags"]),
+            threads=machine["threads"],
+            load=machine["load_before"],
+            requests=report["requests"],
+            documents=report["documents"],
+            tokens=report["rows"][0]["tokens_per_pair"],
+            torch=machine["packages"]["torch"],
+            peer=machine["packages"]["sentence-transformers"],
+        )
+        lines.append(text)
+    return table(head, rows) + "\n\n" + "\n".join(f"- {line}" for line in [*lines, note])
 
 
 def server() -> str:
