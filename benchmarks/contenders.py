@@ -40,7 +40,7 @@ class Answer:
 
 
 class Worker:
-    """A contender in a process of its own."""
+    """A contender in a process of its own; `start_seconds` is the time to import its library and load the model."""
 
     def __init__(self, contender: Contender, threads: int) -> None:
         self.contender = contender
@@ -49,7 +49,9 @@ class Worker:
         self._process = context.Process(target=_serve, args=(contender, threads, theirs), daemon=True)
         self._process.start()
         theirs.close()
+        started = time.perf_counter()
         self._connection.recv()
+        self.start_seconds = time.perf_counter() - started
 
     def ask(self, query: str, documents: list[str]) -> Answer:
         """Score one request."""
@@ -107,6 +109,9 @@ _LIBRARIES: dict[str, Callable[[Contender, int], Callable[[str, list[str]], int]
     "rerankd": _rerankd,
     "sentence-transformers": _sentence_transformers,
     "openvino": lambda contender, threads: peers.openvino(contender.model, contender.precision or "fp32", threads),
+    "transformers": lambda contender, threads: peers.transformers_causal(
+        contender.model, contender.precision or "fp32", threads
+    ),
     "onnxruntime": lambda contender, threads: peers.onnxruntime(contender.model, threads),
 }
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_LENGTH = 512
-PLAIN_BATCH, OPENVINO_BATCH = 32, 8
+PLAIN_BATCH, OPENVINO_BATCH, CAUSAL_BATCH = 32, 8, 8
 OPENVINO = ("openvino==2026.4.1", "nncf==3.4.0")
 FOLDER = Path("build/peers/openvino")
 CALIBRATION_PAIRS = 34
@@ -134,3 +134,49 @@ def _run(run: Run, ids: list[Ids]) -> None:
     for row, own in enumerate(ids):
         tokens[row, : len(own)], mask[row, : len(own)] = own, 1
     run(tokens, mask)
+
+
+def transformers_causal(checkpoint: Path, precision: str, threads: int) -> Score:
+    """Return a scorer that asks a causal model of transformers, in batches of 8 of similar length, padded on the left.
+
+    The prompts are those of rerankd, token by token.
+
+    Args:
+        checkpoint: folder of the checkpoint.
+        precision: `fp32` or `bf16`.
+        threads: CPU threads.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from rerankd.models.families.decoder import DecoderArchitecture
+    from rerankd.models.files import load_model
+    from rerankd.scoring.encoder import PairEncoder, TruncationOptions
+
+    torch.set_num_threads(threads)
+    files = load_model(str(checkpoint))
+    architecture = files.manifest.architecture
+    if not isinstance(architecture, DecoderArchitecture):
+        raise TypeError(f"{checkpoint} is no causal model.")
+    answers = [number for number in (architecture.true_id, architecture.false_id) if number is not None]
+    encoder = PairEncoder(files.tokenizer(), files.manifest.template)
+    truncation = TruncationOptions(MAX_LENGTH, "longest_first")
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype)
+    model.eval()
+
+    def score(query: str, documents: list[str]) -> int:
+        rows = sorted((chunks[0].ids for chunks in encoder.encode(query, documents, truncation)), key=len)
+        for start in range(0, len(rows), CAUSAL_BATCH):
+            batch = rows[start : start + CAUSAL_BATCH]
+            longest = max(map(len, batch))
+            ids = np.zeros((len(batch), longest), np.int64)
+            mask = np.zeros_like(ids)
+            for row, own in enumerate(batch):
+                ids[row, longest - len(own) :], mask[row, longest - len(own) :] = own, 1
+            with torch.inference_mode():
+                made = model(torch.from_numpy(ids), attention_mask=torch.from_numpy(mask), logits_to_keep=1)
+                made.logits[:, -1, answers].float().numpy()
+        return 0
+
+    return score
