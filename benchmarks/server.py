@@ -20,6 +20,9 @@ from benchmarks.load import Attempt, ClosedLoop
 from benchmarks.load_process import Report
 from benchmarks.systems import IdleUsage, Library, Request, System, answered, endpoint, find_infinity, infinity
 from benchmarks.timings import median_ratio, percentile
+from rerankd.models.families.bert import as_bert
+from rerankd.models.files import load_model
+from rerankd.scoring.native import library
 
 LARGE_DOCUMENTS, LARGE_CLIENTS, LARGE_CHARACTERS = 500, 4, 120
 SMALL_DOCUMENTS, SMALL_PAUSE = 2, 0.1
@@ -32,16 +35,23 @@ def _requests(count: int, documents: int, seed: int) -> list[Request]:
 
 
 def throughput(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Compare HTTP with the library and with Infinity at several numbers of clients, on the 6-layer shape."""
+    """Compare HTTP with the library and with Infinity at several numbers of clients, on the 6-layer shape.
+
+    bf16 is compared where the native kernels run; there int8 runs in them too.
+    """
     folder, threads = arguments.models, arguments.threads
     checkpoint = model.make_checkpoint("mini", folder)
-    program = find_infinity(arguments.infinity)
+    program = None if arguments.no_infinity else find_infinity(arguments.infinity)
     with contextlib.ExitStack() as stack:
         systems: list[System] = []
         for precision in ("fp32", "int8"):
             compiled = model.make_compiled("mini", precision, folder)
             systems.append(Library.start(f"library {precision}", compiled, threads))
             systems.append(stack.enter_context(endpoint(f"http {precision}", compiled, threads)))
+        if library.unavailable() is None:
+            systems.append(Library.start("library bf16", checkpoint, threads, "bf16"))
+            served = endpoint("http bf16", checkpoint, threads, precision="bf16", compile="false")
+            systems.append(stack.enter_context(served))
         if program is not None:
             systems.append(stack.enter_context(infinity(program, checkpoint)))
         idlers = IdleUsage(systems)
@@ -166,11 +176,11 @@ def overhead(arguments: argparse.Namespace) -> dict[str, Any]:
     ours: list[float] = []
     through: list[float] = []
     rates: list[float] = []
-    library = Library.start("library", "mini", arguments.threads)
+    in_process = Library.start("library", "mini", arguments.threads)
     with endpoint("http", "mini", arguments.threads) as served:
         for turn in range(arguments.server_rounds * 3 + 1):
             requests = [(f"what does a panda eat? {turn}-{n}", ["Pandas eat bamboo."]) for n in range(BLOCK)]
-            inside = [library.worker.ask(*request).seconds * 1000 for request in requests]
+            inside = [in_process.worker.ask(*request).seconds * 1000 for request in requests]
             (outside,) = served.load.run(ClosedLoop(FixedBodies(requests), 1, BLOCK)).shots
             answered(outside, "rerankd")
             if not turn:
@@ -178,9 +188,10 @@ def overhead(arguments: argparse.Namespace) -> dict[str, Any]:
             ours += inside
             through += [shot.latency * 1000 for shot in outside]
             rates.append(_rate(served.load.run(ClosedLoop(_short(turn), 8, 4 * BLOCK))))
-    library.worker.close()
+    in_process.worker.close()
     return {
         "model": "mini",
+        "layers": as_bert(load_model("mini").manifest.architecture, "The bundled model").layers,
         "documents": 1,
         "requests": len(ours),
         "library_p50_ms": round(percentile(ours, 0.5), 2),
@@ -220,6 +231,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--infinity", help="infinity_emb, or the Python beside it; else RERANKD_BENCH_INFINITY, else it is installed"
     )
+    parser.add_argument("--no-infinity", action="store_true", help="leave Infinity out")
     parser.add_argument("--server-clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--server-rounds", type=int, default=3, help="rounds of each comparison")
     parser.add_argument("--server-seconds", type=float, default=30.0, help="seconds of one round of the fairness part")

@@ -52,10 +52,10 @@ class Library:
     pid: int
 
     @classmethod
-    def start(cls, name: str, folder: Path | str, threads: int) -> Library:
+    def start(cls, name: str, folder: Path | str, threads: int, precision: str | None = None) -> Library:
         """Load the model in a new process and wait until it is ready."""
         before = {process.pid for process in multiprocessing.active_children()}
-        worker = Worker(Contender(name, "rerankd", Path(folder)), threads)
+        worker = Worker(Contender(name, "rerankd", Path(folder), precision=precision), threads)
         (own_pid,) = (p.pid for p in multiprocessing.active_children() if p.pid not in before)
         return cls(name, worker, own_pid or 0)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.tables.markdown import exists, read, table
 
-_MACHINES = ("cpu.json", "cpu-epyc.json")  # the second was written with --name cpu-epyc
+_MACHINES = ("cpu.json", "cpu-epyc.json", "m3-epyc.json")  # each written with --name
 _SHAPES_OF_FAMILIES = {"modernbert-base": "ModernBERT-base", "qwen3-0.6b": "Qwen3-0.6B"}
 _FAMILIES_TEXTS = {
     "en": (
@@ -112,8 +112,9 @@ def families_speed(language: str) -> str:
 def server() -> str:
     """Return HTTP against the library and Infinity, fairness, overhead and overload; empty if never measured."""
     parts = []
-    if exists("cpu.json") and (report := read("cpu.json").get("server")):
-        parts += [_throughput(report["throughput"]), _beside(report)]
+    for name in _MACHINES:
+        if exists(name) and (report := read(name).get("server")):
+            parts += [_throughput(report["throughput"]), _beside(report)]
     if exists("soak.json"):
         parts.append(_overload(read("soak.json")))
     return "\n\n".join(parts)
@@ -137,16 +138,18 @@ def _beside(report: dict[str, Any]) -> str:
     whole, fair, short = report["throughput"], report["fairness"], report["overhead"]
     machine = report["machine"]
     small = {row["order"]: row for row in fair["rows"]}
+    beside = any(row["contender"] == "Infinity" for row in whole["rows"])
+    infinity = ", Infinity 0.0.78 with torch fp32" if beside else ""
     lines = [
-        f"{machine['processor']}, {machine['threads']} threads each; 6 x 384 with random weights, Infinity 0.0.78 "
-        f"with torch fp32; {whole['documents']} documents per request, max length 512, cache off; the library takes "
+        f"{machine['processor']}, {machine['threads']} threads each; 6 x 384 with random weights{infinity}; "
+        f"{whole['documents']} documents per request, max length 512, cache off; the library takes "
         f"requests in sequence; ratios are medians of {whole['rounds']} alternating rounds. "
         "`make bench BENCH_FLAGS=--only-server`.",
         f"p95 of requests of {fair['small_documents']} documents while {fair['clients']} clients send "
         f"{fair['documents']} documents of {fair['characters']} characters (int8): "
         f"**{small['fair']['p95_ms']:,.0f} ms**, first come, first served {small['first come']['p95_ms']:,.0f} ms, "
         f"without other load {small['alone']['p95_ms']:,.0f} ms.",
-        f"HTTP overhead for one short document with the first `mini` (6 layers): {short['overhead_ms']} ms "
+        f"HTTP overhead for one short document with `mini` ({short.get('layers', 6)} layers): {short['overhead_ms']} ms "
         f"(median {short['http_p50_ms']} ms, in process {short['library_p50_ms']} ms); "
         f"{short['requests_per_second']:,.0f} requests/s with {short['clients']} clients.",
     ]
