@@ -149,8 +149,8 @@ def _beside(report: dict[str, Any]) -> str:
         f"{fair['documents']} documents of {fair['characters']} characters (int8): "
         f"**{small['fair']['p95_ms']:,.0f} ms**, first come, first served {small['first come']['p95_ms']:,.0f} ms, "
         f"without other load {small['alone']['p95_ms']:,.0f} ms.",
-        f"HTTP overhead for one short document with `mini` ({short.get('layers', 6)} layers): {short['overhead_ms']} ms "
-        f"(median {short['http_p50_ms']} ms, in process {short['library_p50_ms']} ms); "
+        f"HTTP overhead for one short document with `mini` ({short.get('layers', 6)} layers): "
+        f"{short['overhead_ms']} ms (median {short['http_p50_ms']} ms, in process {short['library_p50_ms']} ms); "
         f"{short['requests_per_second']:,.0f} requests/s with {short['clients']} clients.",
     ]
     return "\n".join(f"- {line}" for line in lines)
