@@ -145,6 +145,8 @@ class RerankRequest:
         fusion: fusion with the first stage's ranking; None for none.
         user: id of the user in the caller's system; keeps the assignment to variants sticky; empty for none.
         session: id of the visit, for the same purpose.
+        priority: urgency in the engine's queue, from 0, the most urgent, to 999; None for the best that it may have.
+        best_priority: most urgent priority that the request may have.
     """
 
     query: str
@@ -165,6 +167,8 @@ class RerankRequest:
     fusion: Fusion | None = None
     user: str = ""
     session: str = ""
+    priority: int | None = None
+    best_priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

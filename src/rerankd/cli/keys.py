@@ -17,6 +17,7 @@ from rich.table import Table
 from rerankd.cli import options
 from rerankd.cli.output import cell, say, stdout, wants_json, write_rows
 from rerankd.errors import InvalidRequestError
+from rerankd.ranking.priority import LEAST_URGENT, MOST_URGENT
 from rerankd.server.auth.key_file import exclusive_access, read_keys, write_keys
 from rerankd.server.auth.keys import LIMITS, ApiKey, new_key
 from rerankd.settings import FILE_NAME, load_settings
@@ -49,6 +50,15 @@ def add(
     tokens_per_minute: Limit = None,
     requests_per_day: Limit = None,
     tokens_per_day: Limit = None,
+    best_priority: Annotated[
+        int | None,
+        typer.Option(
+            min=MOST_URGENT,
+            max=LEAST_URGENT,
+            help="Most urgent priority that its requests may have: 0 for any, up to 999.  [default: 0; with --tenant, "
+            "that of the tenant]",
+        ),
+    ] = None,
     file: File = None,
     as_json: options.Json = False,
 ) -> None:
@@ -74,12 +84,14 @@ def add(
         joined = _find(tenant, kept, path, lasting=True) if tenant is not None else None
         if joined is not None:
             limits = {label: getattr(joined, label) if limit is None else limit for label, limit in limits.items()}
+            best_priority = joined.best_priority if best_priority is None else best_priority
         clear, key = new_key(
             name,
             admin=admin,
             metrics=metrics,
             tenant=joined.tenant_id if joined else "",
             expires=_future(expires) if expires is not None else "",
+            best_priority=best_priority or MOST_URGENT,
             **limits,
         )
         write_keys(path, [*kept, key])
@@ -117,6 +129,7 @@ def rotate(
             metrics=old.metrics,
             tenant=old.tenant_id,
             expires=_future(expires) if expires is not None else _unexpired(old),
+            best_priority=old.best_priority,
             **{label: getattr(old, label) for label in LIMITS},
         )
         is_kept = not dataclasses.replace(old, expires=until).expired(datetime.now(UTC).timestamp())
@@ -135,11 +148,11 @@ def list_keys(file: File = None, as_json: options.Json = False) -> None:
         write_rows(_row(key) for key in keys)
         return
     labels = (limit.replace("_per_", "/").replace("minute", "min") for limit in LIMITS)
-    table = Table("id", "name", "tenant", "rights", *labels, "created", "expires")
+    table = Table("id", "name", "tenant", "rights", "priority", *labels, "created", "expires")
     for key in keys:
         limits = (str(getattr(key, limit) or "") for limit in LIMITS)
         rights = "admin" if key.admin else "metrics" if key.metrics else ""
-        names = (cell(key.id), cell(key.name), cell(key.tenant_id), rights)
+        names = (cell(key.id), cell(key.name), cell(key.tenant_id), rights, str(key.best_priority))
         table.add_row(*names, *limits, cell(key.created), cell(key.expires))
     stdout().print(table)
 

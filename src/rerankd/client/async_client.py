@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
@@ -15,8 +15,10 @@ from rerankd._common.proxies import uses_proxies
 from rerankd._common.validation import DocumentLike
 from rerankd.client.exchange import Exchange, Flow, Outcome, T
 from rerankd.client.job_requests import JobFlows, SubmitOptions
-from rerankd.client.requests import DEFAULT_TOP_N, RankOptions, RequestFlows
+from rerankd.client.rankings import RankOptions
+from rerankd.client.requests import DEFAULT_TOP_N, RequestFlows
 from rerankd.client.responses import JobStatus
+from rerankd.errors import RerankdError
 from rerankd.types import RerankResult
 
 
@@ -56,6 +58,26 @@ class AsyncClient:
     ) -> RerankResult:
         """Do what `Client.rank` does."""
         return await self._run(self._flows.rank(query, documents, top_n, **options))
+
+    async def rank_batch(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[Iterable[DocumentLike]],
+        top_n: int | None = DEFAULT_TOP_N,
+        **options: Unpack[RankOptions],
+    ) -> list[RerankResult]:
+        """Do what `Client.rank_batch` does."""
+        return await self._run(self._flows.rank_batch(queries, documents, top_n, **options))
+
+    async def rank_many(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[Iterable[DocumentLike]],
+        top_n: int | None = DEFAULT_TOP_N,
+        **options: Unpack[RankOptions],
+    ) -> list[RerankResult | RerankdError]:
+        """Do what `Client.rank_many` does."""
+        return await self._run(self._flows.rank_many(queries, documents, top_n, **options))
 
     async def score(
         self,

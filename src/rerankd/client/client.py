@@ -8,7 +8,7 @@ The client only sends and sleeps; everything else is sans-IO and shared with `As
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
@@ -20,8 +20,10 @@ from rerankd._common.proxies import uses_proxies
 from rerankd._common.validation import DocumentLike
 from rerankd.client.exchange import Exchange, Flow, Outcome, T
 from rerankd.client.job_requests import JobFlows, SubmitOptions
-from rerankd.client.requests import DEFAULT_TOP_N, RankOptions, RequestFlows
+from rerankd.client.rankings import RankOptions
+from rerankd.client.requests import DEFAULT_TOP_N, RequestFlows
 from rerankd.client.responses import JobStatus
+from rerankd.errors import RerankdError
 from rerankd.types import RerankResult
 
 
@@ -92,6 +94,8 @@ class Client:
             truncation: `only_second` or `longest_first`.
             long_documents: `truncate` or `chunk`.
             cache: False makes the service score afresh instead of using cached scores.
+            priority: urgency in the service's queue, from 0, the most urgent, to 999; None for the most urgent that the
+                key may have. For a more urgent one the key's own is used, and `RerankResult.warnings` says so.
             timeout: overrides the client's timeout for this call, in seconds.
             user: id of the user in your own words; experiments assign the same user the same variant.
             session: id of the visit, for the same purpose.
@@ -113,6 +117,50 @@ class Client:
             'A panda.'
         """
         return self._run(self._flows.rank(query, documents, top_n, **options))
+
+    def rank_batch(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[Iterable[DocumentLike]],
+        top_n: int | None = DEFAULT_TOP_N,
+        **options: Unpack[RankOptions],
+    ) -> list[RerankResult]:
+        """Rank several queries, each with its own documents, in one call, as `Reranker.rank_batch` does.
+
+        The service admits them together and computes them together; `timeout` is for all of them. More than 1,000
+        queries or 10,000 documents are several calls.
+
+        Args:
+            queries: the queries.
+            documents: one list of documents for each query.
+            top_n: number of documents to return for each query; None returns all.
+            **options: the keyword arguments of `rank`.
+
+        Returns:
+            One result for each query, in their order.
+
+        Raises:
+            RerankdError: as for `rank`; the error of the first query that has one. `rank_many` returns it instead.
+
+        Example:
+            >>> Client().rank_batch(["panda food", "fuel"], [["Bamboo."], ["Petrol.", "Snow."]])  # doctest: +SKIP
+            [RerankResult(...), RerankResult(...)]
+        """
+        return self._run(self._flows.rank_batch(queries, documents, top_n, **options))
+
+    def rank_many(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[Iterable[DocumentLike]],
+        top_n: int | None = DEFAULT_TOP_N,
+        **options: Unpack[RankOptions],
+    ) -> list[RerankResult | RerankdError]:
+        """Rank several queries as `rank_batch` does, and return the error of a query in place of its result.
+
+        Raises:
+            RerankdError: an error of the whole call, such as an overloaded service.
+        """
+        return self._run(self._flows.rank_many(queries, documents, top_n, **options))
 
     def score(
         self,

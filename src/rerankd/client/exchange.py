@@ -161,16 +161,34 @@ class Exchange:
                 f"{url} returned {status} {outcome.reason_phrase}".rstrip() + ", but not a rerankd error.",
                 hint="Check that url leads to a rerankd service, and check any proxy in between.",
             )
-        cls = _ERRORS_BY_CODE.get(str(error.get("code")), _ERRORS_BY_STATUS.get(status, RerankdError))
         request_id = outcome.headers.get("x-request-id", "")
         hint = f"Look for request {request_id} in the service's log." if request_id and status == 500 else ""
-        return cls(str(error.get("message") or f"{url} answered {status}."), hint=hint)
+        return read_error(error, status, missing=f"{url} answered {status}.", hint=hint)
 
     def _retry_after(self, outcome: Outcome | None) -> float | None:
         """Return the seconds that the server asks to wait; None if it names none."""
         if not isinstance(outcome, httpx.Response):
             return None
         return read_retry_after(outcome.headers, self.wall_clock())
+
+
+def read_error(
+    error: Mapping[str, Any], status: int, *, missing: str = "The service names no reason.", hint: str = ""
+) -> RerankdError:
+    """Return the error that a service names.
+
+    Args:
+        error: object with `code` and `message`.
+        status: HTTP status that it has.
+        missing: message where it has none.
+        hint: description of the fix.
+
+    Example:
+        >>> read_error({"code": "invalid_request", "message": "query is empty."}, 400)
+        InvalidRequestError('query is empty.')
+    """
+    cls = _ERRORS_BY_CODE.get(str(error.get("code")), _ERRORS_BY_STATUS.get(status, RerankdError))
+    return cls(str(error.get("message") or missing), hint=hint)
 
 
 def check_timeout(timeout: float | None) -> float | None:

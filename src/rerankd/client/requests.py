@@ -5,52 +5,24 @@ Each method is a flow (see `exchange`): it yields requests and pauses and return
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, Unpack
 
 import httpx
 import numpy as np
 import numpy.typing as npt
 
 from rerankd._common.instruction import check_instruction
-from rerankd._common.timing import complete_timings
-from rerankd._common.validation import (
-    DocumentLike,
-    check_positive,
-    plain_integer,
-    to_documents,
-    to_pairs,
-    to_query,
-)
-from rerankd.client.exchange import Exchange, Flow, check_timeout
-from rerankd.client.payload import check_unit_headers, document_payload, json_text
-from rerankd.client.responses import number, read_ranking, read_rows
+from rerankd._common.validation import DocumentLike, to_pairs
+from rerankd.client.exchange import Exchange, Flow
+from rerankd.client.payload import check_unit_headers, json_text
+from rerankd.client.rankings import RankOptions, build_ranking, read_rankings, split_rankings
+from rerankd.client.responses import number, read_rows
 from rerankd.errors import InvalidRequestError, RerankdError
-from rerankd.ranking.activation import check_activation
-from rerankd.ranking.order import checked_fusion, checked_threshold
-from rerankd.types import Activation, LongDocuments, RerankResult, Truncation, Usage
+from rerankd.types import RerankResult
 
 DEFAULT_TOP_N = 5  # that of `Reranker`, whose module loads far more
 PAIRS_PER_REQUEST = 1000
-
-
-class RankOptions(TypedDict, total=False):
-    """The keyword arguments of `Client.rank`."""
-
-    model: str | None
-    activation: Activation
-    threshold: float | None
-    fusion: str | None
-    fusion_weight: float | None
-    instruction: str | None
-    send_metadata: bool
-    max_length: int | None
-    truncation: Truncation | None
-    long_documents: LongDocuments | None
-    cache: bool | None
-    timeout: float | None
-    user: str | None
-    session: str | None
 
 
 class RequestFlows:
@@ -69,56 +41,58 @@ class RequestFlows:
         query: str,
         documents: Iterable[DocumentLike],
         top_n: int | None = DEFAULT_TOP_N,
-        *,
-        model: str | None = None,
-        activation: Activation = "sigmoid",
-        threshold: float | None = None,
-        fusion: str | None = None,
-        fusion_weight: float | None = None,
-        instruction: str | None = None,
-        send_metadata: bool = False,
-        max_length: int | None = None,
-        truncation: Truncation | None = None,
-        long_documents: LongDocuments | None = None,
-        cache: bool | None = None,
-        timeout: float | None = None,
-        user: str | None = None,
-        session: str | None = None,
+        **options: Unpack[RankOptions],
     ) -> Flow[RerankResult]:
         """Rank documents, see `Client.rank`."""
-        check_activation(activation)
-        check_positive(top_n=top_n)
-        threshold = checked_threshold(threshold)
-        checked_fusion(fusion, fusion_weight)
-        candidates = to_documents(documents)
-        options: dict[str, Any] = {
-            "model": model or self.model,
-            "threshold": threshold if activation != "softmax" else None,
-            "fusion": fusion,
-            "fusion_weight": None if fusion_weight is None else float(fusion_weight),
-            "instruction": check_instruction(instruction),
-            "max_length": plain_integer(max_length),
-            "truncation": truncation,
-            "long_documents": long_documents,
-            "cache": cache,
-            "timeout": check_timeout(timeout),
-        }
-        body = {
-            "query": json_text(to_query(query)),
-            "documents": [document_payload(document, with_metadata=send_metadata) for document in candidates],
-            # A softmax is over all documents, so all scores are needed, and the threshold is applied here.
-            "top_n": None if activation == "softmax" else plain_integer(top_n),
-            "return_documents": False,
-            "explain": True,
-            "raw_scores": activation != "sigmoid",
-        } | {name: value for name, value in options.items() if value is not None}
-        if not candidates:
-            return RerankResult((), model or self.model or "", Usage(0, 0, 0), complete_timings({}, missing=0.0))
-        units = {name: value for name, value in (("X-Rerankd-User", user), ("X-Rerankd-Session", session)) if value}
+        ranking = build_ranking(query, documents, top_n, options, self.model)
+        if not ranking.documents:
+            return ranking.empty_result
         response = yield from self._exchange.send(
-            "POST", "/v1/rerank", body, timeout=timeout, headers=check_unit_headers(units)
+            "POST", "/v1/rerank", ranking.body, timeout=options.get("timeout"), headers=_unit_headers(options)
         )
-        return read_ranking(response, candidates, top_n, activation, threshold)
+        return ranking.read(response)
+
+    def rank_many(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[Iterable[DocumentLike]],
+        top_n: int | None = DEFAULT_TOP_N,
+        **options: Unpack[RankOptions],
+    ) -> Flow[list[RerankResult | RerankdError]]:
+        """Rank the documents of many queries, see `Client.rank_many`."""
+        if isinstance(queries, str) or len(queries) != len(documents):
+            raise InvalidRequestError(
+                "queries and documents do not match.", hint="Pass a list of queries and one list of documents for each."
+            )
+        rankings = [
+            build_ranking(query, candidates, top_n, options, self.model)
+            for query, candidates in zip(queries, documents, strict=True)
+        ]
+        outcomes: list[RerankResult | RerankdError] = [ranking.empty_result for ranking in rankings]
+        for positions in split_rankings(rankings):
+            call = [rankings[position] for position in positions]
+            body: dict[str, Any] = {"requests": [ranking.body for ranking in call]}
+            response = yield from self._exchange.send(
+                "POST", "/v1/rerank/batch", body, timeout=options.get("timeout"), headers=_unit_headers(options)
+            )
+            for position, outcome in zip(positions, read_rankings(response, call), strict=True):
+                outcomes[position] = outcome
+        return outcomes
+
+    def rank_batch(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[Iterable[DocumentLike]],
+        top_n: int | None = DEFAULT_TOP_N,
+        **options: Unpack[RankOptions],
+    ) -> Flow[list[RerankResult]]:
+        """Rank the documents of many queries, see `Client.rank_batch`."""
+        outcomes = yield from self.rank_many(queries, documents, top_n, **options)
+        for position, outcome in enumerate(outcomes):
+            if isinstance(outcome, RerankdError):
+                outcome.add_note(f"It is the error of queries[{position}]; rank_many returns the other results.")
+                raise outcome
+        return [outcome for outcome in outcomes if isinstance(outcome, RerankResult)]
 
     def score(
         self,
@@ -176,3 +150,9 @@ class RequestFlows:
         """Ask the service's readiness probe, see `Client.ready`."""
         outcome = yield self._exchange.request("GET", "/readyz", timeout=self._exchange.timeout)
         return isinstance(outcome, httpx.Response) and outcome.status_code == 200
+
+
+def _unit_headers(options: RankOptions) -> Mapping[str, str]:
+    """Return the headers that name the user and the session of a request."""
+    units = {"X-Rerankd-User": options.get("user"), "X-Rerankd-Session": options.get("session")}
+    return check_unit_headers({name: value for name, value in units.items() if value})

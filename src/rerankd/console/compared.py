@@ -87,6 +87,7 @@ def comparison_request(
         request_id=context.request_id,
         tenant=context.tenant,
         source="http",
+        best_priority=context.best_priority,
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from rerankd._common.logging import logger
 from rerankd.engine.admission import Admission
+from rerankd.engine.batch_admission import AdmittedRoom, BatchAdmission
 from rerankd.engine.cache import ScoreCache
 from rerankd.engine.encoding import RequestEncoder
 from rerankd.engine.health import STALL_SECONDS, WARM_UP_SECONDS, Health, probe_request, warm_up_requests
@@ -120,13 +121,14 @@ class Engine:
             clock=clock,
         )
         self._numbers = itertools.count()
+        self._room = AdmittedRoom()
         self._draining = False
         self._steps.start()
 
     @property
     def queued_tokens(self) -> int:
         """Tokens that wait or are being computed; those of texts that are not encoded yet are estimated."""
-        return self._in_flight.waiting_tokens + self._steps.tokens
+        return self._in_flight.waiting_tokens + self._steps.tokens + self._room.tokens
 
     @property
     def queued_requests(self) -> int:
@@ -137,12 +139,37 @@ class Engine:
         """Return about the tokens that scoring the groups would compute."""
         return self._encoder.estimate_tokens(groups, truncation)
 
-    def submit(self, request: ScoreRequest, *, admitted: bool = False) -> EngineRequest:
+    def admit(self, requests: Sequence[ScoreRequest]) -> BatchAdmission:
+        """Admit several requests of one caller at once, or none of them; each is then submitted with the admission.
+
+        Args:
+            requests: requests, at least one; they have the same tenant and retry key.
+
+        Raises:
+            RerankdError: as `submit`, for all their tokens together.
+        """
+        estimate = sum(self._encoder.estimate_tokens(request.groups, request.truncation) for request in requests)
+        least_urgent = max(requests, key=lambda request: request.priority)
+        now = self._clock()
+        with self._changed:
+            self._check_running(now)
+            self._admit(least_urgent, estimate, now)
+            return self._room.admit(estimate)
+
+    def release(self, admission: BatchAdmission) -> None:
+        """Give back what the requests of an admission did not take."""
+        with self._changed:
+            admission.release()
+
+    def submit(
+        self, request: ScoreRequest, *, admitted: bool = False, admission: BatchAdmission | None = None
+    ) -> EngineRequest:
         """Queue a request; returns at once.
 
         Args:
             request: pairs to score.
             admitted: True bypasses admission control, for probes and warm-up.
+            admission: admission that the request is part of; None, or one of another engine, for none.
 
         Returns:
             The request in the engine; its `future` gets the `ScoreResult`, or a `RerankdError`.
@@ -155,19 +182,24 @@ class Engine:
         estimate = self._encoder.estimate_tokens(request.groups, request.truncation)
         now = self._clock()
         with self._changed:
-            if self._steps.stopped:
-                raise UnavailableError("The model is closed.", hint="Send the request again.")
-            if self._health.check_restart(now):
-                _log.warning("%s: restarting the engine's threads", self.name)
-                self._steps.start()
-            if self._draining:
-                raise UnavailableError("The model is being closed.", hint="Send the request again.")
-            if not admitted:
+            self._check_running(now)
+            if admission is not None and admission.room is self._room:
+                admission.take(estimate)
+            elif not admitted:
                 self._admit(request, estimate, now)
-            queued = EngineRequest(request, next(self._numbers), estimate, now)
+            queued = EngineRequest(request, next(self._numbers), estimate, now, admission)
             self._in_flight.add(queued)
         self._encoder.executor.submit(self._encoder.encode_slice, queued)
         return queued
+
+    def _check_running(self, now: float) -> None:
+        if self._steps.stopped:
+            raise UnavailableError("The model is closed.", hint="Send the request again.")
+        if self._health.check_restart(now):
+            _log.warning("%s: restarting the engine's threads", self.name)
+            self._steps.start()
+        if self._draining:
+            raise UnavailableError("The model is being closed.", hint="Send the request again.")
 
     def _admit(self, request: ScoreRequest, estimate: int, now: float) -> None:
         background = self._in_flight.background_tokens
@@ -178,6 +210,10 @@ class Engine:
             queued = max(0, self.queued_tokens - background)
             if queued > (limit := self.admission.request_limit):  # one large request must not shut out all others
                 queued -= self._in_flight.excess_tokens(limit)
+            # What is less urgent waits behind the request, and is older: half of every step is its own. It counts only
+            # as far as it exceeds a whole queue, so that two queues are the most that waits.
+            less_urgent = self._in_flight.less_urgent_tokens(request.priority)
+            queued = max(0, queued - min(less_urgent, self.admission.capacity))
             self.admission.admit(
                 estimate, request.retry_key, request.tenant, queued=queued, now=now, deadline=request.deadline
             )

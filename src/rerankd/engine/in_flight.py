@@ -63,11 +63,23 @@ class InFlight:
         return sum(request.unencoded + request.outstanding for request in self._requests if request.request.background)
 
     def excess_tokens(self, limit: int) -> int:
-        """Return the tokens by which single requests exceed a limit; background requests do not count."""
+        """Return the tokens by which single requests exceed a limit; background requests do not count.
+
+        Requests that were admitted together are one.
+        """
+        tokens: dict[object, int] = {}
+        for request in self._requests:
+            if not request.request.background:
+                whole = request.admission or request
+                tokens[whole] = tokens.get(whole, 0) + request.unencoded + request.outstanding
+        return sum(max(0, size - limit) for size in tokens.values())
+
+    def less_urgent_tokens(self, priority: int) -> int:
+        """Return the tokens of requests that are less urgent than a priority; background requests do not count."""
         return sum(
-            max(0, request.unencoded + request.outstanding - limit)
+            request.unencoded + request.outstanding
             for request in self._requests
-            if not request.request.background
+            if request.request.priority > priority and not request.request.background
         )
 
     def add(self, request: EngineRequest) -> None:
@@ -101,7 +113,7 @@ class InFlight:
             pair.requests.append(request)
             request.pending += 1
             # Whichever of its requests has its turn first gets the pair computed.
-            self.scheduler.add(request, request.request.tenant, pair.sequences, request.request.deadline)
+            self._schedule(request, pair.sequences)
         return True
 
     def enqueue(self, request: EngineRequest, pairs: Iterable[InFlightPair]) -> None:
@@ -116,7 +128,11 @@ class InFlight:
             request.computed_tokens += pair.tokens
             request.outstanding += pair.tokens
             sequences += pair.sequences
-        self.scheduler.add(request, request.request.tenant, sequences, request.request.deadline)
+        self._schedule(request, sequences)
+
+    def _schedule(self, request: EngineRequest, sequences: Iterable[QueuedSequence]) -> None:
+        asked = request.request
+        self.scheduler.add(request, asked.tenant, sequences, asked.deadline, asked.priority)
 
     def complete(self, sequences: Iterable[QueuedSequence], outputs: Iterable[LogitOrError]) -> BatchResult:
         """Store the outputs of computed sequences."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
+from rerankd.engine.batch_admission import BatchAdmission
 from rerankd.engine.scheduler import QueuedSequence
 from rerankd.errors import RerankdError
 from rerankd.scoring.encoder import EncodedPair, TruncationOptions
@@ -29,6 +30,7 @@ class ScoreRequest:
         cache_scope: tenant that cached scores and pairs in flight are shared within; empty for no tenant.
         allow_truncation: False rejects the request before any of it is computed, if a text would be cut.
         background: True if nobody waits for it; it takes no room in the queue from requests that somebody waits for.
+        priority: urgency; 0 is the most urgent.
     """
 
     groups: Sequence[QueryGroup]
@@ -40,6 +42,7 @@ class ScoreRequest:
     cache_scope: str = ""
     allow_truncation: bool = True
     background: bool = False
+    priority: int = 0
 
     @property
     def pairs(self) -> int:
@@ -101,6 +104,7 @@ class EngineRequest:
         number: number of the request, unique in its engine.
         estimate: estimated tokens of all its pairs.
         submitted: time of submission on the engine's clock.
+        admission: admission that it shares with other requests; None for one of its own.
         future: future of the result.
         positions: (group, document) positions of each pair, by the pair's key.
         scores: scores so far, one list per group.
@@ -119,6 +123,7 @@ class EngineRequest:
     number: int
     estimate: int
     submitted: float
+    admission: BatchAdmission | None = None
     future: Future[ScoreResult] = field(default_factory=Future)
     positions: dict[bytes, list[tuple[int, int]]] = field(default_factory=dict)
     scores: list[list[PairScore | None]] = field(default_factory=list)

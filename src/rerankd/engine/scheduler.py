@@ -1,80 +1,24 @@
 """Scheduler: picks the sequences that are computed next. Pure: no threads, no asyncio, no torch, time is an argument.
 
 The unit is the queued sequence, one forward pass of one pair; a request brings many, and one sequence may belong to
-several requests that want the same score. Half of every step goes to the oldest sequences, so that an admitted request
-is finished within the time that its queue needs at half speed. The other half goes by deficit round robin (Shreedhar
-and Varghese 1995) over tenants, and within a tenant over requests, new requests first for one quantum, so that two
+several requests that want the same score. Half of every step goes to the oldest sequences, whatever their priority, so
+that an admitted request is finished within the time that its queue needs at half speed: no priority starves another.
+The other half goes to the most urgent priority at which anything waits, and there by deficit round robin (see
+round_robin.py) over tenants, and within a tenant over requests, new requests first for one quantum, so that two
 documents need not wait for a thousand.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
+from rerankd.engine.round_robin import QueuedSequence, RequestQueue, RoundRobin
 from rerankd.scoring.batches import BatchLimits, plan_batches
 
+__all__ = ["QUANTUM", "QueuedSequence", "Scheduler"]
+
 QUANTUM = 512
-
-
-@dataclass(eq=False, slots=True)
-class QueuedSequence:
-    """One sequence that waits for its logit.
-
-    Attributes:
-        length: tokens.
-        payload: opaque value for the engine; the scheduler never looks at it.
-        requests: requests that wait for it; a sequence without requests is dropped.
-        drawn: True once it has left its queues for the window.
-    """
-
-    length: int
-    payload: Any = None
-    requests: set[Hashable] = field(default_factory=set)
-    drawn: bool = False
-
-    @property
-    def wanted(self) -> bool:
-        """True while a request waits for it."""
-        return bool(self.requests)
-
-
-@dataclass(eq=False, slots=True)
-class RequestQueue:
-    """The waiting sequences of one request, and the tokens that it may still take in this round."""
-
-    request: Hashable
-    tenant: str
-    deadline: float | None
-    deficit: int
-    waiting: deque[QueuedSequence] = field(default_factory=deque)
-    sequences: list[QueuedSequence] = field(default_factory=list)
-
-    def head(self) -> QueuedSequence | None:
-        """Return the next sequence that was not drawn by another queue; None if there is none."""
-        while self.waiting and (self.waiting[0].drawn or not self.waiting[0].wanted):
-            self.waiting.popleft()
-        return self.waiting[0] if self.waiting else None
-
-
-@dataclass(eq=False, slots=True)
-class TenantQueue:
-    """The requests of one tenant; those that have not had their first turn go before the others (as in RFC 8290)."""
-
-    fresh: deque[RequestQueue] = field(default_factory=deque)
-    served: deque[RequestQueue] = field(default_factory=deque)
-    deficit: int = 0
-
-    def remove(self, queue: RequestQueue) -> None:
-        """Remove a request."""
-        (self.fresh if queue in self.fresh else self.served).remove(queue)
-
-    @property
-    def empty(self) -> bool:
-        """True if no request is left."""
-        return not self.fresh and not self.served
 
 
 class Scheduler:
@@ -85,7 +29,8 @@ class Scheduler:
     Args:
         window_batches: size of the window in steps; a larger one finds closer lengths and waits longer.
         quantum: tokens that a request may take in its turn.
-        fair: False serves strictly in the order of arrival.
+        fair: False serves in the order of arrival; requests of several priorities then share each step, half by age and
+            half by priority.
 
     Example:
         >>> scheduler = Scheduler()
@@ -97,9 +42,9 @@ class Scheduler:
     def __init__(self, *, window_batches: float = 1.0, quantum: int = QUANTUM, fair: bool = True) -> None:
         self._window_batches, self._quantum, self._fair = window_batches, quantum, fair
         self._requests: OrderedDict[Hashable, RequestQueue] = OrderedDict()  # in the order of arrival
-        self._tenants: OrderedDict[str, TenantQueue] = OrderedDict()
+        self._priorities: dict[int, RoundRobin] = {}
         self._window: OrderedDict[QueuedSequence, bool] = OrderedDict()  # True if drawn for its age
-        self._deficit = 0  # tokens that round robin is behind the oldest
+        self._deficit = 0  # tokens that the most urgent are behind the oldest
         self.waiting_tokens = 0
         self.waiting_pairs = 0
 
@@ -107,7 +52,12 @@ class Scheduler:
         return self.waiting_pairs
 
     def add(
-        self, request: Hashable, tenant: str, sequences: Iterable[QueuedSequence], deadline: float | None = None
+        self,
+        request: Hashable,
+        tenant: str,
+        sequences: Iterable[QueuedSequence],
+        deadline: float | None = None,
+        priority: int = 0,
     ) -> None:
         """Queue sequences of a request, its first or more; those of another request are shared.
 
@@ -116,8 +66,9 @@ class Scheduler:
             tenant: tenant of the request; tenants share the model equally.
             sequences: sequences to compute.
             deadline: time after which `expire` returns the request.
+            priority: urgency of the request; 0 is the most urgent.
         """
-        queue = self._requests.get(request) or self._open_queue(request, tenant, deadline)
+        queue = self._requests.get(request) or self._open_queue(request, tenant, deadline, priority)
         for sequence in sequences:
             if not sequence.wanted:
                 self.waiting_tokens += sequence.length
@@ -126,12 +77,9 @@ class Scheduler:
             queue.sequences.append(sequence)
             queue.waiting.append(sequence)
 
-    def _open_queue(self, request: Hashable, tenant: str, deadline: float | None) -> RequestQueue:
-        self._requests[request] = queue = RequestQueue(request, tenant, deadline, self._quantum)
-        if tenant not in self._tenants:
-            self._tenants[tenant] = TenantQueue(deficit=self._quantum)
-            self._tenants.move_to_end(tenant, last=False)
-        self._tenants[tenant].fresh.append(queue)
+    def _open_queue(self, request: Hashable, tenant: str, deadline: float | None, priority: int) -> RequestQueue:
+        self._requests[request] = queue = RequestQueue(request, tenant, deadline, priority, self._quantum)
+        self._priorities.setdefault(priority, RoundRobin(self._quantum)).add(queue)
         return queue
 
     def remove(self, request: Hashable) -> int:
@@ -143,10 +91,10 @@ class Scheduler:
         queue = self._requests.pop(request, None)
         if queue is None:
             return 0
-        tenant = self._tenants[queue.tenant]
-        tenant.remove(queue)
-        if tenant.empty:
-            del self._tenants[queue.tenant]
+        turns = self._priorities[queue.priority]
+        turns.remove(queue)
+        if turns.empty:
+            del self._priorities[queue.priority]
         dropped = 0
         for sequence in queue.sequences:
             sequence.requests.discard(request)
@@ -206,19 +154,21 @@ class Scheduler:
         self.waiting_pairs -= 1
 
     def _fill_window(self, max_tokens: int) -> None:
-        """Draw until the window is full, from the oldest and by round robin in equal shares of tokens."""
+        """Draw until the window is full, from the oldest and from the most urgent in equal shares of tokens."""
         capacity = max_tokens * self._window_batches
         tokens = sum(sequence.length for sequence in self._window)
-        # The oldest sequence is in the window however full it is, and round robin then gets as many tokens.
+        shared = self._fair or len(self._priorities) > 1
+        # The oldest sequence is in the window however full it is, and the most urgent then get as many tokens.
         forced = not any(self._window.values())
-        while forced or tokens < capacity or (self._deficit > 0 and self._fair and tokens < 2 * capacity):
-            by_age = forced or not self._fair or self._deficit <= 0
-            sequence = next(self._oldest(), None) if by_age else self._round_robin()
+        while forced or tokens < capacity or (self._deficit > 0 and shared and tokens < 2 * capacity):
+            by_age = forced or not shared or self._deficit <= 0
+            sequence = next(self._oldest(), None) if by_age else self._most_urgent()
             if sequence is None:
                 return
             sequence.drawn = True
             self._window[sequence] = by_age
-            self._deficit += sequence.length if by_age else -sequence.length
+            if shared:
+                self._deficit += sequence.length if by_age else -sequence.length
             tokens += sequence.length
             forced = False
 
@@ -226,48 +176,13 @@ class Scheduler:
         heads = (queue.head() for queue in self._requests.values())
         return (sequence for sequence in heads if sequence is not None)
 
-    def _round_robin(self) -> QueuedSequence | None:
-        """Return the next sequence by deficit round robin over tenants and requests; None if none waits."""
-        idle = 0
-        while idle < len(self._tenants):
-            name, tenant = next(iter(self._tenants.items()))
-            queue = self._next_request(tenant)
-            sequence = queue.head() if queue else None
-            if queue is None or sequence is None:
-                tenant.deficit = 0
-                idle += 1
-            elif sequence.length <= tenant.deficit:
-                tenant.deficit -= sequence.length
-                queue.deficit -= sequence.length
-                return sequence
-            else:  # its turn is over; it saves up for its next one
-                tenant.deficit += self._quantum
-                idle = 0
-            self._tenants.move_to_end(name)
-        return None
-
-    def _next_request(self, tenant: TenantQueue) -> RequestQueue | None:
-        """Return the request whose turn it is within a tenant, with enough deficit for its next sequence."""
-        while tenant.fresh:
-            queue = tenant.fresh[0]
-            sequence = queue.head()
-            if sequence is not None and sequence.length <= queue.deficit:
-                return queue
-            tenant.served.append(tenant.fresh.popleft())
-        idle = 0
-        while idle < len(tenant.served):
-            queue = tenant.served[0]
-            sequence = queue.head()
-            if sequence is None:
-                queue.deficit = 0
-                idle += 1
-            elif sequence.length <= queue.deficit:
-                return queue
-            else:
-                queue.deficit += self._quantum
-                idle = 0
-            tenant.served.rotate(-1)
-        return None
+    def _most_urgent(self) -> QueuedSequence | None:
+        """Return the next sequence of the most urgent priority at which one waits; None if none waits."""
+        if not self._fair:
+            queues = [queue for queue in self._requests.values() if queue.head() is not None]
+            return min(queues, key=lambda queue: queue.priority).head() if queues else None
+        turns = (self._priorities[priority].next() for priority in sorted(self._priorities))
+        return next((sequence for sequence in turns if sequence is not None), None)
 
     def _neighbours(self, max_tokens: int, max_pairs: int | None) -> list[QueuedSequence]:
         """Return the sequences of the window that are closest in length to its first one, as many as fit."""

@@ -136,6 +136,8 @@ class _RankRecord(_Record):
     fusion: tuple[FusionMethod, float] | None = None
     texts: bool
     returned: list[dict[str, Any]] | None = None  # absent where the texts are enough
+    priority: int | None = None  # absent, as the next one, where it is the default
+    best_priority: int = 0
 
 
 class _ScoreRecord(_Record):
@@ -156,6 +158,10 @@ def _record_of(work: Work) -> _RankRecord | _ScoreRecord:
         return _ScoreRecord(groups=work.groups, model=work.model, policy=work.truncation, cache=work.cache)
     request = work.request
     optional: dict[str, Any] = {} if work.returned is None else {"returned": work.returned}
+    if request.priority is not None:
+        optional["priority"] = request.priority
+    if request.best_priority:
+        optional["best_priority"] = request.best_priority
     return _RankRecord(
         query=request.query,
         documents=[_document_record(document) for document in request.documents],
@@ -192,6 +198,8 @@ def _work_of(record: _RankRecord | _ScoreRecord) -> Work:
         cache=record.cache,
         threshold=record.threshold,
         fusion=Fusion(*record.fusion) if record.fusion else None,
+        priority=record.priority,
+        best_priority=record.best_priority,
     )
     return RankWork(request, record.texts, record.returned)
 

@@ -12,12 +12,13 @@ import asyncio
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from rerankd._common.instruction import IGNORED
 from rerankd._common.logging import logger
 from rerankd._common.validation import check_max_length
+from rerankd.engine.batch_admission import BatchAdmission
 from rerankd.engine.encoding import document_too_long
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.engine.request import QueryGroup, ScoreRequest
@@ -27,12 +28,14 @@ from rerankd.pipeline.applied_rules import AppliedRules, apply_rules
 from rerankd.pipeline.experiment import VariantScorer
 from rerankd.pipeline.scores import Charge, ModelScores, OneTimeCharge, join_pieces
 from rerankd.ranking.finish import finish
+from rerankd.ranking.priority import priority_warnings, served_priority
 from rerankd.rules.rule_set import RuleSet
 from rerankd.rules.watcher import rules_provider
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import Recorder, RerankRequest, RerankResult, TruncationOverrides
 
 _log = logger(__name__)
+_NO_ADMISSIONS: Mapping[str, BatchAdmission] = {}
 _OVERRIDES = tuple(field.name for field in dataclasses.fields(TruncationOverrides) if field.name != "allow_truncation")
 
 
@@ -65,12 +68,21 @@ class Pipeline:
         """The rules in force."""
         return self._rules()
 
-    async def run(self, request: RerankRequest, charge: Charge | None = None) -> RerankResult:
+    async def run(
+        self,
+        request: RerankRequest,
+        charge: Charge | None = None,
+        *,
+        rules: AppliedRules | None = None,
+        admissions: Mapping[str, BatchAdmission] = _NO_ADMISSIONS,
+    ) -> RerankResult:
         """Rank the documents of a request.
 
         Args:
             request: the request.
             charge: called with the estimated tokens before anything is queued; raises to refuse the request.
+            rules: effect of the rules on the request; None to apply those in force.
+            admissions: admissions that the request is part of, by the name of the model.
 
         Returns:
             The result; its `request_id` is that of the request.
@@ -79,9 +91,9 @@ class Pipeline:
             RerankdError: the request cannot be used, a quota is used up, the model is overloaded or not available, or
                 the time is up.
         """
-        rules = await self.apply_rules(request)
-        groups = [(rules.query, [document.text for document in request.documents])]
-        scores = await self._score(groups, request, charge, is_ranking=True)
+        rules = rules or await self.apply_rules(request)
+        groups = groups_of(request, rules)
+        scores = await self._score(groups, request, charge, is_ranking=True, admissions=admissions)
         result = self.finish(request, [scores], rules)
         # The latency of a request that the cache answered in part says nothing about the model.
         milliseconds = math.nan if scores.result.cached else result.timings["total"]
@@ -146,15 +158,28 @@ class Pipeline:
                     name, groups=groups, request=request, charge=OneTimeCharge(charge), deadline=deadline
                 )
         except TimeoutError:
-            raise _deadline_error() from None
+            raise deadline_error() from None
 
     async def _score(
-        self, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge | None, *, is_ranking: bool
+        self,
+        groups: Sequence[QueryGroup],
+        request: RerankRequest,
+        charge: Charge | None,
+        *,
+        is_ranking: bool,
+        admissions: Mapping[str, BatchAdmission] = _NO_ADMISSIONS,
     ) -> ModelScores:
         """Score on the model that the request names, or as the experiment that it is part of says."""
         deadline = time.monotonic() + request.timeout if request.timeout else None
         name, one_time_charge = self._pool.resolve(request.model), OneTimeCharge(charge)
-        score = partial(self._score_on, groups=groups, request=request, charge=one_time_charge, deadline=deadline)
+        score = partial(
+            self._score_on,
+            groups=groups,
+            request=request,
+            charge=one_time_charge,
+            deadline=deadline,
+            admissions=admissions,
+        )
         route = self._traffic.route(name, request, is_ranking=is_ranking)
         scorer: VariantScorer | None = None
         if route is not None:
@@ -167,49 +192,81 @@ class Pipeline:
         except TimeoutError:
             if scorer is not None:
                 scorer.record_timeout()
-            raise _deadline_error() from None
+            raise deadline_error() from None
 
     async def _score_on(
-        self, name: str, *, groups: Sequence[QueryGroup], request: RerankRequest, charge: Charge, deadline: float | None
+        self,
+        name: str,
+        *,
+        groups: Sequence[QueryGroup],
+        request: RerankRequest,
+        charge: Charge,
+        deadline: float | None,
+        admissions: Mapping[str, BatchAdmission] = _NO_ADMISSIONS,
     ) -> ModelScores:
-        allow_truncation = request.truncation.allow_truncation
         async with self._pool.lease(name) as model:
-            truncation = apply_overrides(model, request.truncation)
-            await charge(model.engine.estimate_tokens(groups, truncation))
-            engine_request = model.engine.submit(
-                ScoreRequest(
-                    groups,
-                    truncation,
-                    tenant=request.fairness_key,
-                    retry_key=request.retry_key,
-                    deadline=deadline,
-                    cache=request.cache,
-                    cache_scope=request.tenant,
-                    allow_truncation=allow_truncation,
-                    background=request.background,
-                )
-            )
+            asked = to_score_request(model, groups, request, deadline)
+            await charge(model.engine.estimate_tokens(groups, asked.truncation))
+            engine_request = model.engine.submit(asked, admission=admissions.get(name))
             try:
                 result = await asyncio.wrap_future(engine_request.future)
             except asyncio.CancelledError:  # the caller is gone or its time is up: drop what was not computed
                 late = deadline is not None and time.monotonic() >= deadline
-                error = _deadline_error() if late else None
+                error = deadline_error() if late else None
                 model.engine.cancel(engine_request, error, "deadline" if late else "cancelled")
                 raise
             warnings = self._warnings(model, request)
-            scores = ModelScores(name, model.engine.version, truncation, result, warnings=warnings)
-        if not allow_truncation:  # the engine checks texts that it encodes, not those with a cached score
+            scores = ModelScores(name, model.engine.version, asked.truncation, result, warnings=warnings)
+        if not asked.allow_truncation:  # the engine checks texts that it encodes, not those with a cached score
             _check_complete(scores)
         return scores
 
     def _warnings(self, model: ServedModel, request: RerankRequest) -> tuple[str, ...]:
-        """Return a warning if the model does not read the instruction of the request; the log gets it once a model."""
+        """Return what the request asks for and does not get.
+
+        That is a priority above its key's right, or an instruction that the model does not read, which the log gets
+        once a model.
+        """
+        warnings = priority_warnings(request)
         if request.truncation.instruction is None or model.takes_instruction:
-            return ()
+            return warnings
         if (version := (model.name, model.engine.version)) not in self._named:
             self._named.add(version)
             _log.warning("%s: %s", model.name, IGNORED)
-        return (IGNORED,)
+        return (*warnings, IGNORED)
+
+
+def groups_of(request: RerankRequest, rules: AppliedRules) -> list[QueryGroup]:
+    """Return the pairs of a ranking, as one group."""
+    return [(rules.query, [document.text for document in request.documents])]
+
+
+def to_score_request(
+    model: ServedModel, groups: Sequence[QueryGroup], request: RerankRequest, deadline: float | None
+) -> ScoreRequest:
+    """Return what a model is asked to score.
+
+    Args:
+        model: the model.
+        groups: queries, each with its documents.
+        request: truncation, tenant and priority; its own query and documents are ignored.
+        deadline: time limit in monotonic seconds; None for no limit.
+
+    Raises:
+        InvalidRequestError: a value that the model does not allow.
+    """
+    return ScoreRequest(
+        groups,
+        apply_overrides(model, request.truncation),
+        tenant=request.fairness_key,
+        retry_key=request.retry_key,
+        deadline=deadline,
+        cache=request.cache,
+        cache_scope=request.tenant,
+        allow_truncation=request.truncation.allow_truncation,
+        background=request.background,
+        priority=served_priority(request),
+    )
 
 
 def apply_overrides(model: ServedModel, overrides: TruncationOverrides) -> TruncationOptions:
@@ -227,7 +284,8 @@ def apply_overrides(model: ServedModel, overrides: TruncationOverrides) -> Trunc
     return dataclasses.replace(model.truncation, **changes) if changes else model.truncation
 
 
-def _deadline_error() -> DeadlineExceededError:
+def deadline_error() -> DeadlineExceededError:
+    """Return the error of a request whose time limit passed."""
     return DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
 
 

@@ -11,6 +11,7 @@ from rerankd.ranking.finish import RequestScores, experiment_label
 from rerankd.scoring.encoder import TruncationOptions
 
 Charge = Callable[[int], Awaitable[None]]
+ChargeBatch = Callable[[int, int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)

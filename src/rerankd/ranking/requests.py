@@ -11,6 +11,7 @@ from rerankd._common.validation import DocumentLike, check_positive, plain_integ
 from rerankd.errors import InvalidRequestError
 from rerankd.ranking.activation import check_activation
 from rerankd.ranking.order import checked_fusion, checked_threshold
+from rerankd.ranking.priority import check_priority
 from rerankd.types import Activation, RerankRequest, TruncationOverrides
 
 Fields = ParamSpec("Fields")
@@ -37,6 +38,7 @@ def _checked(make: Callable[Fields, RerankRequest]) -> Callable[Fields, RerankRe
         check_activation(request.activation)
         check_positive(top_n=request.top_n)
         checked_threshold(request.threshold)
+        check_priority(request.priority)
         instruction = check_instruction(request.truncation.instruction)
         if instruction == request.truncation.instruction:
             return request

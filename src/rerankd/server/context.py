@@ -46,5 +46,10 @@ class RequestContext:
         """Id of the key's tenant; empty where no key is required."""
         return self.key.tenant_id if self.key else ""
 
+    @property
+    def best_priority(self) -> int:
+        """Most urgent priority that the key may ask for; 0 where no key is required."""
+        return self.key.best_priority if self.key else 0
+
 
 current_request: ContextVar[RequestContext] = ContextVar("request_context")

@@ -32,6 +32,7 @@ class RequestOrigin:
         timeout: time limit in seconds, from a header or the settings; None for no limit.
         user: id of the user, from a header; empty for none.
         session: id of the session, from a header; empty for none.
+        best_priority: most urgent priority that the API key may have.
     """
 
     tenant: str = ""
@@ -42,6 +43,7 @@ class RequestOrigin:
     timeout: float | None = None
     user: str = ""
     session: str = ""
+    best_priority: int = 0
 
 
 def read_origin(request: Request, payload: bytes, settings: Settings) -> RequestOrigin:
@@ -66,6 +68,7 @@ def read_origin(request: Request, payload: bytes, settings: Settings) -> Request
         timeout=shortest(read_timeout(request), settings.request_timeout or None),
         user=_read_unit(request, USER_HEADER),
         session=_read_unit(request, SESSION_HEADER),
+        best_priority=context.best_priority,
     )
 
 
@@ -110,6 +113,8 @@ def to_rerank_request(body: BaseRequestBody, settings: Settings, origin: Request
         fusion=body.rank_fusion(settings),
         user=origin.user,
         session=origin.session,
+        priority=body.ranking_priority,
+        best_priority=origin.best_priority,
     )
 
 

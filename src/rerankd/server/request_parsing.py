@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import UnionType
 from typing import Any, TypeVar
 
 import orjson
@@ -17,6 +18,7 @@ from rerankd.server.content_encoding import GZIP_MAGIC
 from rerankd.settings import Settings
 
 Model = TypeVar("Model", bound=BaseModel)
+Content = TypeVar("Content")
 MAX_VALUES = 200_000
 LARGE_BODY = 256 * 1024
 
@@ -31,13 +33,27 @@ async def read_json(request: Request, settings: Settings) -> tuple[bytes, dict[s
         UnsupportedMediaTypeError: the `Content-Type` is not JSON.
         InvalidRequestError: the body is not a JSON object, or too deeply nested.
     """
+    return await _read(request, settings, parse_json)
+
+
+async def read_content(request: Request, settings: Settings) -> tuple[bytes, Any]:
+    """Read a JSON object or array, as `read_json` does.
+
+    Raises:
+        UnsupportedMediaTypeError: the `Content-Type` is not JSON.
+        InvalidRequestError: the body is neither, or too deeply nested.
+    """
+    return await _read(request, settings, parse_content)
+
+
+async def _read(request: Request, settings: Settings, parse: Callable[[bytes, int], Content]) -> tuple[bytes, Content]:
     check_json_type(request)
     payload = await request.body()
     check_charset(request, payload)
     depth = settings.max_json_depth
     if len(payload) > LARGE_BODY:
-        return payload, await asyncio.to_thread(parse_json, payload, depth)
-    return payload, parse_json(payload, depth)
+        return payload, await asyncio.to_thread(parse, payload, depth)
+    return payload, parse(payload, depth)
 
 
 async def read_body(request: Request, model: type[Model], settings: Settings) -> Model:
@@ -91,12 +107,28 @@ def parse_json(payload: bytes, max_depth: int) -> dict[str, Any]:
     Raises:
         InvalidRequestError: not JSON, not an object, or too deeply nested.
     """
-    if not payload:
-        raise InvalidRequestError("The body is empty.", hint="Send a JSON object.")
-    content = load_json(payload, "The body")
-    if not isinstance(content, dict):
-        raise InvalidRequestError(f"The body is a JSON {_type_name(content)}.", hint="Send a JSON object.")
+    content: dict[str, Any] = _load(payload, "Send a JSON object.", dict)
     check_depth(content, max_depth)
+    return content
+
+
+def parse_content(payload: bytes, max_depth: int) -> Any:
+    """Parse a JSON object or array.
+
+    Raises:
+        InvalidRequestError: not JSON, neither of the two, or too deeply nested.
+    """
+    content = _load(payload, "Send a JSON object or array.", dict | list)
+    check_depth(content, max_depth)
+    return content
+
+
+def _load(payload: bytes, hint: str, kinds: type | UnionType) -> Any:
+    if not payload:
+        raise InvalidRequestError("The body is empty.", hint=hint)
+    content = load_json(payload, "The body")
+    if not isinstance(content, kinds):
+        raise InvalidRequestError(f"The body is a JSON {_type_name(content)}.", hint=hint)
     return content
 
 

@@ -87,6 +87,7 @@ class ServerSettings(BaseModel):
     )
     max_body_mb: float = Field(32.0, gt=0, description="largest request body in MB")
     max_documents: int = Field(10_000, ge=1, description="most documents in one request")
+    max_queries: int = Field(1000, ge=1, description="most rankings in one request to /v1/rerank/batch")
     max_inflight_mb: float = Field(
         1024.0, gt=0, description="request bodies held in memory at once in MB; requests beyond that get 503"
     )

@@ -103,7 +103,7 @@ def _parse_key(path: Path, number: int, item: Any) -> ApiKey:
 
 
 def _to_json(key: ApiKey) -> dict[str, Any]:
-    optional = {"expires": "", "tenant": "", "metrics": False}
+    optional = {"expires": "", "tenant": "", "metrics": False, "best_priority": 0}
     values = dataclasses.asdict(key)
     return {name: value for name, value in values.items() if value is not None and optional.get(name) != value}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rerankd.errors import InvalidRequestError
+from rerankd.ranking.priority import LEAST_URGENT, MOST_URGENT
 
 PREFIX = "rk-"
 LIMITS = ("requests_per_minute", "tokens_per_minute", "requests_per_day", "tokens_per_day")
@@ -35,6 +36,7 @@ class ApiKey:
         expires: time from which the key is refused, ISO 8601 with a time zone; empty for never.
         tenant: id of the tenant, for several keys of one tenant; empty for a tenant of its own.
         metrics: True for a key that may read `/metrics` and nothing else.
+        best_priority: most urgent priority that its requests may ask for; 0 for any.
 
     Raises:
         InvalidRequestError: a field has the wrong type, a limit is not positive, or `expires` is not a time.
@@ -52,6 +54,7 @@ class ApiKey:
     expires: str = ""
     tenant: str = ""
     metrics: bool = False
+    best_priority: int = MOST_URGENT
 
     def __post_init__(self) -> None:
         for text in (self.id, self.name):
@@ -69,6 +72,11 @@ class ApiKey:
                 )
         if not isinstance(self.metrics, bool) or not isinstance(self.tenant, str) or not self.tenant.isprintable():
             raise InvalidRequestError(f"Of key {self.id}, metrics must be true or false, and tenant printable text.")
+        if type(self.best_priority) is not int or not MOST_URGENT <= self.best_priority <= LEAST_URGENT:
+            raise InvalidRequestError(
+                f"best_priority of key {self.id} must be an integer from {MOST_URGENT} to {LEAST_URGENT}.",
+                hint="Leave it out for any priority.",
+            )
         if self.expires and _timestamp(self.expires) is None:
             raise InvalidRequestError(
                 f"expires of key {self.id} is not a time with its time zone.", hint="Write 2027-01-31T00:00:00+00:00."
@@ -115,11 +123,13 @@ def new_key(
     expires: str = "",
     tenant: str = "",
     metrics: bool = False,
+    best_priority: int = MOST_URGENT,
 ) -> tuple[str, ApiKey]:
     """Generate a key; return its clear text, which is stored nowhere, and its record.
 
     Raises:
-        InvalidRequestError: the name is blank, a limit is not positive, or `expires` is not a time.
+        InvalidRequestError: the name is blank, a limit is not positive, `expires` is not a time, or `best_priority` is
+            no priority.
 
     Example:
         >>> clear, key = new_key("search team", requests_per_minute=600)
@@ -142,6 +152,7 @@ def new_key(
         expires=expires,
         tenant=tenant,
         metrics=metrics,
+        best_priority=best_priority,
     )
     return clear, key
 

@@ -72,15 +72,16 @@ class Quotas:
             key: key of the request.
             tokens: tokens of the request.
             now: time in seconds since 1970.
-            requests: 1, or 0 for the tokens of a request that is counted already.
+            requests: requests that it counts as: 1, or 0 for the tokens of a request that is counted already.
 
         Raises:
             RateLimitedError: a limit is reached; after `retry_after` seconds the same request passes.
-            PermissionDeniedError: the request alone is larger than a day's tokens.
+            PermissionDeniedError: the request alone is larger than a day's tokens, or counts for more than a day's
+                requests.
         """
         if not limited(key):
             return
-        refuse_oversized(key, tokens)
+        refuse_oversized(key, tokens, requests)
         use = self._use(key, now)
         behind = use.at - now  # more than 0 after the clock was set back
         tomorrow = (use.day + 1) * DAY - now
@@ -122,12 +123,18 @@ def limited(key: ApiKey) -> bool:
     return any(getattr(key, limit) for limit in LIMITS)
 
 
-def refuse_oversized(key: ApiKey, tokens: int) -> None:
+def refuse_oversized(key: ApiKey, tokens: int, requests: int = 1) -> None:
     """Refuse a request that can never pass.
 
     Raises:
-        PermissionDeniedError: the request alone is larger than a day's tokens.
+        PermissionDeniedError: the request alone is larger than a day's tokens, or counts for more than a day's
+            requests.
     """
+    if key.requests_per_day and requests > key.requests_per_day:
+        raise PermissionDeniedError(
+            f"This counts as {requests} requests; requests_per_day of key {key.name} is {key.requests_per_day}.",
+            hint="Send fewer rankings in one request, or ask for a larger quota.",
+        )
     if key.tokens_per_day and tokens > key.tokens_per_day:
         raise PermissionDeniedError(
             f"This request has about {tokens} tokens; tokens_per_day of key {key.name} is {key.tokens_per_day}.",

@@ -100,7 +100,7 @@ class RedisQuotas:
         """Charge as `Quotas.charge` does."""
         if not limited(key):
             return
-        refuse_oversized(key, tokens)
+        refuse_oversized(key, tokens, requests)
         reply = await self._run(key, now, requests=requests, tokens=tokens, checked=True)
         if reply is None:
             self._fallback.charge(key, tokens, now, requests=requests)

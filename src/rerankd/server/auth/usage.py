@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from rerankd.errors import DeadlineExceededError, RequestCancelledError
-from rerankd.pipeline.scores import Charge
+from rerankd.pipeline.scores import Charge, ChargeBatch
 from rerankd.server.auth.quotas import QuotaStore
 from rerankd.server.context import current_request
 
@@ -28,13 +28,27 @@ class UsageMeter:
 
         It takes the estimated tokens, and raises `RateLimitedError` where they exceed the key's quota.
         """
+        charge = self.charge_batch()
+        if charge is None:
+            return None
+
+        async def charge_one(tokens: int) -> None:
+            await charge(tokens, 1)
+
+        return charge_one
+
+    def charge_batch(self) -> ChargeBatch | None:
+        """Return the function that charges the current request as many; None where no key is required.
+
+        It takes the estimated tokens of all, and their number; otherwise it does what that of `charge` does.
+        """
         context = current_request.get()
         key = context.key
         if key is None:
             return None
 
-        async def charge(tokens: int) -> None:
-            await self._quotas.charge(key, tokens, time.time(), requests=0 if context.counted else 1)
+        async def charge(tokens: int, requests: int) -> None:
+            await self._quotas.charge(key, tokens, time.time(), requests=0 if context.counted else requests)
             context.counted, context.charged = True, tokens
 
         return charge

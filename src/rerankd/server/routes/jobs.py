@@ -167,7 +167,8 @@ class JobRoutes:
     def _to_work(self, place: Place, body: RerankRequestBody) -> RankWork:
         """Return the ranking that a body asks for; an error names its place in the submission."""
         try:
-            request = to_rerank_request(body, self._service.settings)
+            best_priority = current_request.get().best_priority
+            request = replace(to_rerank_request(body, self._service.settings), best_priority=best_priority)
             self._service.pool.resolve(request.model)  # an unknown model is an error where models are strict
         except InvalidRequestError as error:
             raise InvalidRequestError(f"{place.request}{error.message}", hint=error.hint) from None

@@ -87,7 +87,7 @@ class RerankRoutes:
                 cost = _Cost(
                     result.model, result.version, result.experiment, result.computed_tokens or 0, result.timings
                 )
-                warnings = [*body.warnings, *result.warnings, *self._model_warnings(body.model, result.model)]
+                warnings = [*body.warnings, *result.warnings, *model_warnings(service, body.model, result.model)]
                 warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.pairs)
                 return await self._respond(self._content(request, body, result, warnings), cost, warnings)
 
@@ -129,11 +129,6 @@ class RerankRoutes:
             result, returned=returned, version=version, warnings=warnings, explain=bool(body.explain)
         )
 
-    def _model_warnings(self, requested: str | None, served: str) -> list[str]:
-        if not requested or requested == served or self._service.pool.resolve(requested) == requested:
-            return []
-        return [f"model {requested[:100]!r} is unknown; {served!r} was used"]
-
     async def _score(self, request: Request, model: type[ScoreRequestBody] | type[PredictRequestBody]) -> Response:
         """Score pairs; those of one query are scored as one group."""
         service, context = self._service, current_request.get()
@@ -161,7 +156,7 @@ class RerankRoutes:
         for group, group_scores in zip(positions.values(), result.scores, strict=True):
             by_position |= zip(group, group_scores, strict=True)
         usage = usage_of([by_position[position] for position in range(len(pairs))])
-        warnings = [*body.warnings, *scores.warnings, *self._model_warnings(body.model, scores.model)]
+        warnings = [*body.warnings, *scores.warnings, *model_warnings(service, body.model, scores.model)]
         warnings += dialects.truncation_warnings(usage.truncated, usage.pairs)
         logits = [by_position[position].raw_score for position in range(len(pairs))]
         return await self._respond(
@@ -200,6 +195,13 @@ class RerankRoutes:
             **warning_headers(warnings),
         }
         return json_response(content, headers=headers)
+
+
+def model_warnings(service: Service, requested: str | None, served: str) -> list[str]:
+    """Return a warning if another model than the requested one answered, because its name is unknown."""
+    if not requested or requested == served or service.pool.resolve(requested) == requested:
+        return []
+    return [f"model {requested[:100]!r} is unknown; {served!r} was used"]
 
 
 def _positions_by_query(pairs: Sequence[tuple[str, str]]) -> dict[str, list[int]]:

@@ -12,6 +12,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerankd.errors import PayloadTooLargeError
+from rerankd.ranking.priority import clamped_priority
 from rerankd.settings import Settings
 from rerankd.types import MAX_INSTRUCTION, Activation, Document, Fusion, TruncationOverrides
 
@@ -40,6 +41,11 @@ class BaseRequestBody(BaseModel):
     )
     timeout: Seconds | None = Field(None, description="Time limit in seconds.")
     cache: bool | None = Field(None, description="Set to false to bypass the score cache.")
+    priority: int | None = Field(
+        None,
+        description="Urgency in the queue, from 0, the most urgent, to 999; null for the most urgent that the API key "
+        "may have.",
+    )
     instruction: str | None = Field(
         None,
         max_length=MAX_INSTRUCTION,
@@ -54,11 +60,19 @@ class BaseRequestBody(BaseModel):
     @property
     def warnings(self) -> list[str]:
         """Warnings about values that were changed or ignored."""
-        return [
+        ignored = [
             f"{name} is not supported here and was ignored"
             for name, value in (self.model_extra or {}).items()
             if name in IGNORED_FIELDS and value not in NOTHING
         ]
+        if self.priority is None or self.priority == self.ranking_priority:
+            return ignored
+        return [*ignored, f"priority {self.priority} is not within 0 to 999; {self.ranking_priority} was used"]
+
+    @property
+    def ranking_priority(self) -> int | None:
+        """Priority of the ranking, within what is allowed; None for none."""
+        return None if self.priority is None else clamped_priority(self.priority)
 
     @property
     def ranking_query(self) -> str:

@@ -144,7 +144,12 @@ async def read_submission(request: Request, settings: Settings) -> JobSubmission
 def _parse_json(body: bytes, options: Mapping[str, Any], settings: Settings) -> JobSubmission:
     content = parse_json(body, settings.max_json_depth)
     if "query" in content and "request" not in content and "requests" not in content:
-        content = {"request": content} | {name: content[name] for name in OPTIONS if name in content}
+        options_there = {name: content[name] for name in OPTIONS if name in content}
+        if isinstance(content.get("priority"), str):  # that of the job; a number is the ranking's own
+            content = {name: value for name, value in content.items() if name != "priority"}
+        else:
+            options_there.pop("priority", None)
+        content = {"request": content} | options_there
     job = validated(JobOptions, {**content, **options})
     request, requests = content.get("request"), content.get("requests")
     places: Iterable[Place]

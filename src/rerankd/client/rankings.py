@@ -1,0 +1,171 @@
+"""Rankings as requests carry them, alone or many in one call, and the reading of their responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from rerankd._common.instruction import check_instruction
+from rerankd._common.timing import complete_timings
+from rerankd._common.validation import DocumentLike, check_positive, plain_integer, to_documents, to_query
+from rerankd.client.exchange import check_timeout, read_error
+from rerankd.client.payload import document_payload, json_text
+from rerankd.client.responses import MISMATCH_HINT, number, read_ranking, read_rows
+from rerankd.errors import RerankdError, ScoringError
+from rerankd.ranking.activation import check_activation
+from rerankd.ranking.order import checked_fusion, checked_threshold
+from rerankd.ranking.priority import check_priority
+from rerankd.types import Activation, Document, LongDocuments, RerankResult, Truncation, Usage
+
+MAX_QUERIES, MAX_DOCUMENTS = 1000, 10_000
+"""Rankings and documents of one call at most: what a service allows by default."""
+
+
+class RankOptions(TypedDict, total=False):
+    """The keyword arguments of `Client.rank`."""
+
+    model: str | None
+    activation: Activation
+    threshold: float | None
+    fusion: str | None
+    fusion_weight: float | None
+    instruction: str | None
+    send_metadata: bool
+    max_length: int | None
+    truncation: Truncation | None
+    long_documents: LongDocuments | None
+    cache: bool | None
+    priority: int | None
+    timeout: float | None
+    user: str | None
+    session: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One ranking to ask a service for.
+
+    Attributes:
+        body: object of the request's body.
+        documents: the documents, whose texts are in the body.
+        top_n: number of documents to return; None for all.
+        activation: activation of the scores to return.
+        threshold: lowest sigmoid score to return; None for all.
+    """
+
+    body: dict[str, Any]
+    documents: Sequence[Document]
+    top_n: int | None
+    activation: Activation
+    threshold: float | None
+
+    def read(self, response: Mapping[str, Any]) -> RerankResult:
+        """Read the response.
+
+        Raises:
+            ScoringError: scores that cannot belong to the documents.
+        """
+        return read_ranking(response, self.documents, self.top_n, self.activation, self.threshold)
+
+    @property
+    def empty_result(self) -> RerankResult:
+        """Result of a ranking without documents, for which nobody is asked."""
+        return RerankResult((), self.body.get("model") or "", Usage(0, 0, 0), complete_timings({}, missing=0.0))
+
+
+def build_ranking(
+    query: str, documents: Iterable[DocumentLike], top_n: int | None, options: RankOptions, default_model: str | None
+) -> Ranking:
+    """Build a ranking.
+
+    Args:
+        query: the query.
+        documents: the documents.
+        top_n: number of documents to return; None for all.
+        options: the keyword arguments of `Client.rank`.
+        default_model: model of rankings that name none; None for the service's.
+
+    Raises:
+        InvalidRequestError: an argument that cannot be used.
+
+    Example:
+        >>> build_ranking("q", ["a"], 1, {"priority": 7}, None).body["priority"]
+        7
+    """
+    activation, weight = options.get("activation", "sigmoid"), options.get("fusion_weight")
+    check_activation(activation)
+    check_positive(top_n=top_n)
+    threshold = checked_threshold(options.get("threshold"))
+    checked_fusion(options.get("fusion"), weight)
+    check_priority(options.get("priority"))
+    candidates, send_metadata = to_documents(documents), options.get("send_metadata", False)
+    fields: dict[str, Any] = {
+        "model": options.get("model") or default_model,
+        "threshold": threshold if activation != "softmax" else None,
+        "fusion": options.get("fusion"),
+        "fusion_weight": None if weight is None else float(weight),
+        "instruction": check_instruction(options.get("instruction")),
+        "max_length": plain_integer(options.get("max_length")),
+        "truncation": options.get("truncation"),
+        "long_documents": options.get("long_documents"),
+        "cache": options.get("cache"),
+        "priority": options.get("priority"),
+        "timeout": check_timeout(options.get("timeout")),
+    }
+    body = {
+        "query": json_text(to_query(query)),
+        "documents": [document_payload(document, with_metadata=send_metadata) for document in candidates],
+        # A softmax is over all documents, so all scores are needed, and the threshold is applied here.
+        "top_n": None if activation == "softmax" else plain_integer(top_n),
+        "return_documents": False,
+        "explain": True,
+        "raw_scores": activation != "sigmoid",
+    } | {name: value for name, value in fields.items() if value is not None}
+    return Ranking(body, candidates, top_n, activation, threshold)
+
+
+def split_rankings(rankings: Sequence[Ranking]) -> Iterator[list[int]]:
+    """Yield the positions of the rankings of each call; those without documents are in none.
+
+    Args:
+        rankings: the rankings, in order.
+    """
+    call: list[int] = []
+    documents = 0
+    for position, ranking in enumerate(rankings):
+        size = len(ranking.documents)
+        if call and (len(call) == MAX_QUERIES or documents + size > MAX_DOCUMENTS):
+            yield call
+            call, documents = [], 0
+        if size:
+            call.append(position)
+            documents += size
+    if call:
+        yield call
+
+
+def read_rankings(response: Mapping[str, Any], rankings: Sequence[Ranking]) -> list[RerankResult | RerankdError]:
+    """Read the response to many rankings.
+
+    Args:
+        response: object of the response's body.
+        rankings: the rankings of the call, in order.
+
+    Returns:
+        The result of each, or the error that the service has for it.
+
+    Raises:
+        ScoringError: a response that does not fit the request.
+    """
+    rows = dict(read_rows(response, "results", len(rankings), len(rankings)))
+    return [_outcome(rows[position], ranking) for position, ranking in enumerate(rankings)]
+
+
+def _outcome(row: Mapping[str, Any], ranking: Ranking) -> RerankResult | RerankdError:
+    error = row.get("error")
+    if isinstance(error, dict):
+        return read_error(error, int(number(row, "status", 500)))
+    if error is not None:
+        raise ScoringError("The service's answer has an error that cannot be read.", hint=MISMATCH_HINT)
+    return ranking.read(row)
