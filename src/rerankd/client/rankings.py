@@ -10,7 +10,7 @@ from rerankd._common.instruction import check_instruction
 from rerankd._common.timing import complete_timings
 from rerankd._common.validation import DocumentLike, check_positive, plain_integer, to_documents, to_query
 from rerankd.client.exchange import check_timeout, read_error
-from rerankd.client.payload import document_payload, json_text
+from rerankd.client.payload import check_unit_headers, document_payload, json_text
 from rerankd.client.responses import MISMATCH_HINT, number, read_ranking, read_rows
 from rerankd.errors import RerankdError, ScoringError
 from rerankd.ranking.activation import check_activation
@@ -52,6 +52,8 @@ class Ranking:
         top_n: number of documents to return; None for all.
         activation: activation of the scores to return.
         threshold: lowest sigmoid score to return; None for all.
+        timeout: seconds for the request, retries included; None for the client's.
+        headers: headers that name user and session.
     """
 
     body: dict[str, Any]
@@ -59,6 +61,8 @@ class Ranking:
     top_n: int | None
     activation: Activation
     threshold: float | None
+    timeout: float | None
+    headers: Mapping[str, str]
 
     def read(self, response: Mapping[str, Any]) -> RerankResult:
         """Read the response.
@@ -75,43 +79,60 @@ class Ranking:
 
 
 def build_ranking(
-    query: str, documents: Iterable[DocumentLike], top_n: int | None, options: RankOptions, default_model: str | None
+    query: str,
+    documents: Iterable[DocumentLike],
+    top_n: int | None,
+    default_model: str | None,
+    *,
+    model: str | None = None,
+    activation: Activation = "sigmoid",
+    threshold: float | None = None,
+    fusion: str | None = None,
+    fusion_weight: float | None = None,
+    instruction: str | None = None,
+    send_metadata: bool = False,
+    max_length: int | None = None,
+    truncation: Truncation | None = None,
+    long_documents: LongDocuments | None = None,
+    cache: bool | None = None,
+    priority: int | None = None,
+    timeout: float | None = None,
+    user: str | None = None,
+    session: str | None = None,
 ) -> Ranking:
-    """Build a ranking.
+    """Build a ranking; the keyword arguments are those of `Client.rank`.
 
     Args:
         query: the query.
         documents: the documents.
         top_n: number of documents to return; None for all.
-        options: the keyword arguments of `Client.rank`.
         default_model: model of rankings that name none; None for the service's.
 
     Raises:
         InvalidRequestError: an argument that cannot be used.
 
     Example:
-        >>> build_ranking("q", ["a"], 1, {"priority": 7}, None).body["priority"]
+        >>> build_ranking("q", ["a"], 1, None, priority=7).body["priority"]
         7
     """
-    activation, weight = options.get("activation", "sigmoid"), options.get("fusion_weight")
     check_activation(activation)
     check_positive(top_n=top_n)
-    threshold = checked_threshold(options.get("threshold"))
-    checked_fusion(options.get("fusion"), weight)
-    check_priority(options.get("priority"))
-    candidates, send_metadata = to_documents(documents), options.get("send_metadata", False)
-    fields: dict[str, Any] = {
-        "model": options.get("model") or default_model,
+    threshold = checked_threshold(threshold)
+    checked_fusion(fusion, fusion_weight)
+    check_priority(priority)
+    candidates = to_documents(documents)
+    options: dict[str, Any] = {
+        "model": model or default_model,
         "threshold": threshold if activation != "softmax" else None,
-        "fusion": options.get("fusion"),
-        "fusion_weight": None if weight is None else float(weight),
-        "instruction": check_instruction(options.get("instruction")),
-        "max_length": plain_integer(options.get("max_length")),
-        "truncation": options.get("truncation"),
-        "long_documents": options.get("long_documents"),
-        "cache": options.get("cache"),
-        "priority": options.get("priority"),
-        "timeout": check_timeout(options.get("timeout")),
+        "fusion": fusion,
+        "fusion_weight": None if fusion_weight is None else float(fusion_weight),
+        "instruction": check_instruction(instruction),
+        "max_length": plain_integer(max_length),
+        "truncation": truncation,
+        "long_documents": long_documents,
+        "cache": cache,
+        "priority": priority,
+        "timeout": check_timeout(timeout),
     }
     body = {
         "query": json_text(to_query(query)),
@@ -121,8 +142,9 @@ def build_ranking(
         "return_documents": False,
         "explain": True,
         "raw_scores": activation != "sigmoid",
-    } | {name: value for name, value in fields.items() if value is not None}
-    return Ranking(body, candidates, top_n, activation, threshold)
+    } | {name: value for name, value in options.items() if value is not None}
+    units = {name: value for name, value in (("X-Rerankd-User", user), ("X-Rerankd-Session", session)) if value}
+    return Ranking(body, candidates, top_n, activation, threshold, timeout, check_unit_headers(units))
 
 
 def split_rankings(rankings: Sequence[Ranking]) -> Iterator[list[int]]:

@@ -5,7 +5,7 @@ Each method is a flow (see `exchange`): it yields requests and pauses and return
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Unpack
 
 import httpx
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rerankd._common.instruction import check_instruction
 from rerankd._common.validation import DocumentLike, to_pairs
 from rerankd.client.exchange import Exchange, Flow
-from rerankd.client.payload import check_unit_headers, json_text
+from rerankd.client.payload import json_text
 from rerankd.client.rankings import RankOptions, build_ranking, read_rankings, split_rankings
 from rerankd.client.responses import number, read_rows
 from rerankd.errors import InvalidRequestError, RerankdError
@@ -44,11 +44,11 @@ class RequestFlows:
         **options: Unpack[RankOptions],
     ) -> Flow[RerankResult]:
         """Rank documents, see `Client.rank`."""
-        ranking = build_ranking(query, documents, top_n, options, self.model)
+        ranking = build_ranking(query, documents, top_n, self.model, **options)
         if not ranking.documents:
             return ranking.empty_result
         response = yield from self._exchange.send(
-            "POST", "/v1/rerank", ranking.body, timeout=options.get("timeout"), headers=_unit_headers(options)
+            "POST", "/v1/rerank", ranking.body, timeout=ranking.timeout, headers=ranking.headers
         )
         return ranking.read(response)
 
@@ -65,7 +65,7 @@ class RequestFlows:
                 "queries and documents do not match.", hint="Pass a list of queries and one list of documents for each."
             )
         rankings = [
-            build_ranking(query, candidates, top_n, options, self.model)
+            build_ranking(query, candidates, top_n, self.model, **options)
             for query, candidates in zip(queries, documents, strict=True)
         ]
         outcomes: list[RerankResult | RerankdError] = [ranking.empty_result for ranking in rankings]
@@ -73,7 +73,7 @@ class RequestFlows:
             call = [rankings[position] for position in positions]
             body: dict[str, Any] = {"requests": [ranking.body for ranking in call]}
             response = yield from self._exchange.send(
-                "POST", "/v1/rerank/batch", body, timeout=options.get("timeout"), headers=_unit_headers(options)
+                "POST", "/v1/rerank/batch", body, timeout=call[0].timeout, headers=call[0].headers
             )
             for position, outcome in zip(positions, read_rankings(response, call), strict=True):
                 outcomes[position] = outcome
@@ -150,9 +150,3 @@ class RequestFlows:
         """Ask the service's readiness probe, see `Client.ready`."""
         outcome = yield self._exchange.request("GET", "/readyz", timeout=self._exchange.timeout)
         return isinstance(outcome, httpx.Response) and outcome.status_code == 200
-
-
-def _unit_headers(options: RankOptions) -> Mapping[str, str]:
-    """Return the headers that name the user and the session of a request."""
-    units = {"X-Rerankd-User": options.get("user"), "X-Rerankd-Session": options.get("session")}
-    return check_unit_headers({name: value for name, value in units.items() if value})

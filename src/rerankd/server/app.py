@@ -20,7 +20,6 @@ from rerankd.server.context import current_request
 from rerankd.server.middleware import RequestMiddleware
 from rerankd.server.paths import CONSOLE, closest_path
 from rerankd.server.request_parsing import first_fault
-from rerankd.server.routes.batch import batch_router
 from rerankd.server.routes.cases import case_router
 from rerankd.server.routes.docs import docs_router
 from rerankd.server.routes.feedback import feedback_router
@@ -106,7 +105,6 @@ def create_app(
 def _api_routers(service: Service) -> tuple[APIRouter, ...]:
     return (
         rerank_router(service),
-        batch_router(service),
         job_router(service),
         feedback_router(service),
         case_router(service),

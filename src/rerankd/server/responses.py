@@ -1,4 +1,4 @@
-"""JSON responses, and the headers that name the model version and the experiment."""
+"""JSON responses, their warnings, and the headers that name the model version and the experiment."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from typing import Any
 import orjson
 from fastapi import Response
 
+from rerankd.engine.pool import ModelPool
+
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON response."""
     return Response(orjson.dumps(content), status, media_type="application/json", headers=headers)
+
+
+def model_warnings(pool: ModelPool, requested: str | None, served: str) -> list[str]:
+    """Return a warning if another model than the requested one answered, because its name is unknown."""
+    if not requested or requested == served or pool.resolve(requested) == requested:
+        return []
+    return [f"model {requested[:100]!r} is unknown; {served!r} was used"]
 
 
 def version_headers(version: str, experiment: str) -> dict[str, str]:

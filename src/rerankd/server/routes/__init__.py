@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rerankd._common.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from rerankd.server.routes.batch import batch_router
     from rerankd.server.routes.cases import case_router
     from rerankd.server.routes.docs import docs_router
     from rerankd.server.routes.feedback import feedback_router
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCORING_PATHS",
-    "batch_router",
     "case_router",
     "docs_router",
     "feedback_router",
@@ -33,7 +31,6 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "rerankd.server.routes.batch": ("batch_router",),
         "rerankd.server.routes.cases": ("case_router",),
         "rerankd.server.routes.docs": ("docs_router",),
         "rerankd.server.routes.feedback": ("feedback_router",),

@@ -16,8 +16,7 @@ from rerankd.server.context import current_request
 from rerankd.server.disconnect import cancel_on_disconnect
 from rerankd.server.ranking_request import RequestOrigin, read_origin, shortest, to_rerank_request
 from rerankd.server.request_parsing import LARGE_BODY, read_content
-from rerankd.server.responses import json_response
-from rerankd.server.routes.rerank import model_warnings
+from rerankd.server.responses import json_response, model_warnings
 from rerankd.server.schemas import dialects
 from rerankd.server.schemas.batch import Batch, BatchRequestBody, read_batch
 from rerankd.server.schemas.openapi import request_body
@@ -25,7 +24,7 @@ from rerankd.server.schemas.rerank import RerankRequestBody
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest, RerankResult
 
-BATCH_PATH = "/v1/rerank/batch"
+BATCH_PATHS = ("/v1/rerank/batch",)
 STEPS = ("tokenization", "queue", "inference")
 Parsed = tuple[RerankRequestBody, RerankRequest] | RerankdError
 
@@ -99,7 +98,7 @@ class BatchRoutes:
         return json_response(content, headers=headers | {"x-compute-tokens": str(_computed(results))})
 
     def _result_row(self, body: RerankRequestBody, result: RerankResult, position: int) -> dict[str, Any]:
-        warnings = [*body.warnings, *result.warnings, *model_warnings(self._service, body.model, result.model)]
+        warnings = [*body.warnings, *result.warnings, *model_warnings(self._service.pool, body.model, result.model)]
         warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.pairs)
         returned = body.returned_document if body.return_documents else None
         row = dialects.union_response(
@@ -148,12 +147,12 @@ def _computed(results: Sequence[RerankResult]) -> int:
     return sum(result.computed_tokens or 0 for result in results)
 
 
-def batch_router(service: Service) -> APIRouter:
-    """Return the route that ranks for many queries in one call."""
-    router, routes = APIRouter(tags=["rerank"]), BatchRoutes(service)
+def add_batch_routes(router: APIRouter, service: Service) -> None:
+    """Add the route that ranks for many queries in one call."""
     schema = request_body(
         BatchRequestBody.model_json_schema(),
         {"type": "array", "items": RerankRequestBody.model_json_schema(), "minItems": 1, "title": "Rankings"},
     )
-    router.add_api_route(BATCH_PATH, routes.rank, methods=["POST"], openapi_extra=schema, name="rerank batch")
-    return router
+    for path in BATCH_PATHS:
+        handler = BatchRoutes(service).rank
+        router.add_api_route(path, handler, methods=["POST"], openapi_extra=schema, name=f"rerank {path}")

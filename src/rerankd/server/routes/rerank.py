@@ -16,7 +16,8 @@ from rerankd.server.context import current_request
 from rerankd.server.disconnect import cancel_on_disconnect
 from rerankd.server.ranking_request import read_origin, to_rerank_request
 from rerankd.server.request_parsing import read_json, validated
-from rerankd.server.responses import json_response, version_headers, warning_headers
+from rerankd.server.responses import json_response, model_warnings, version_headers, warning_headers
+from rerankd.server.routes.batch import BATCH_PATHS, add_batch_routes
 from rerankd.server.schemas import dialects
 from rerankd.server.schemas.base import check_count
 from rerankd.server.schemas.openapi import request_body
@@ -33,7 +34,7 @@ INFINITY_PATHS = ("/infinity/rerank", "/infinity/v1/rerank")
 VOYAGE_PATHS = ("/voyage/rerank", "/voyage/v1/rerank")
 SCORE_PATHS = ("/score", "/v1/score")
 PREDICT_PATHS = ("/predict",)
-SCORING_PATHS = (*UNION_PATHS, *TEI_PATHS, *INFINITY_PATHS, *VOYAGE_PATHS, *SCORE_PATHS, *PREDICT_PATHS)
+SCORING_PATHS = (*UNION_PATHS, *TEI_PATHS, *INFINITY_PATHS, *VOYAGE_PATHS, *SCORE_PATHS, *PREDICT_PATHS, *BATCH_PATHS)
 INVOCATIONS = "Rank texts or documents, or score pairs like `/score`, whichever the fields of the body ask for."
 _DIALECTS: dict[str, dialects.Dialect] = {
     **dict.fromkeys(INFINITY_PATHS, "infinity"),
@@ -87,7 +88,7 @@ class RerankRoutes:
                 cost = _Cost(
                     result.model, result.version, result.experiment, result.computed_tokens or 0, result.timings
                 )
-                warnings = [*body.warnings, *result.warnings, *model_warnings(service, body.model, result.model)]
+                warnings = [*body.warnings, *result.warnings, *model_warnings(service.pool, body.model, result.model)]
                 warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.pairs)
                 return await self._respond(self._content(request, body, result, warnings), cost, warnings)
 
@@ -156,7 +157,7 @@ class RerankRoutes:
         for group, group_scores in zip(positions.values(), result.scores, strict=True):
             by_position |= zip(group, group_scores, strict=True)
         usage = usage_of([by_position[position] for position in range(len(pairs))])
-        warnings = [*body.warnings, *scores.warnings, *model_warnings(service, body.model, scores.model)]
+        warnings = [*body.warnings, *scores.warnings, *model_warnings(service.pool, body.model, scores.model)]
         warnings += dialects.truncation_warnings(usage.truncated, usage.pairs)
         logits = [by_position[position].raw_score for position in range(len(pairs))]
         return await self._respond(
@@ -195,13 +196,6 @@ class RerankRoutes:
             **warning_headers(warnings),
         }
         return json_response(content, headers=headers)
-
-
-def model_warnings(service: Service, requested: str | None, served: str) -> list[str]:
-    """Return a warning if another model than the requested one answered, because its name is unknown."""
-    if not requested or requested == served or service.pool.resolve(requested) == requested:
-        return []
-    return [f"model {requested[:100]!r} is unknown; {served!r} was used"]
 
 
 def _positions_by_query(pairs: Sequence[tuple[str, str]]) -> dict[str, list[int]]:
@@ -260,4 +254,5 @@ def rerank_router(service: Service) -> APIRouter:
     schema = _body_schema(PredictRequestBody)
     for path in PREDICT_PATHS:
         router.add_api_route(path, routes.predict, methods=["POST"], openapi_extra=schema, name="predict")
+    add_batch_routes(router, service)
     return router

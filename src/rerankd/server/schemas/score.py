@@ -48,7 +48,8 @@ class ScoreRequestBody(ScoringRequestBody):
         if len(queries) != len(documents):
             raise InvalidRequestError(
                 f"{counted(len(queries), 'query', 'queries')} and {counted(len(documents), 'document')} do not match.",
-                hint="Send one query with any number of documents, or as many of each.",
+                hint="Send one query with any number of documents, or as many of each; /v1/rerank/batch takes many "
+                "queries with documents of their own.",
             )
         return list(zip(queries, documents, strict=True))
 
