@@ -196,3 +196,12 @@ def test_a_process_that_keeps_the_file_is_waited_for_in_vain(path: Path, monkeyp
     monkeypatch.setattr("rerankd.server.auth.key_file.LOCK_SECONDS", 0.01)
     with exclusive_access(path), pytest.raises(InvalidRequestError, match="Another process is changing"):
         run(path, "add", "team")
+
+
+def test_the_best_priority_passes_to_other_keys_of_the_tenant(path: Path) -> None:
+    (first,) = run(path, "add", "batch", "--best-priority", "500")
+    (second,) = run(path, "add", "notebook", "--tenant", "batch")
+    (third,) = run(path, "add", "night", "--tenant", "batch", "--best-priority", "900")
+    (rotated,) = run(path, "rotate", "batch")
+    assert [row["best_priority"] for row in (first, second, third, rotated)] == [500, 500, 900, 500]
+    assert run(path, "add", "any")[0]["best_priority"] == 0

@@ -45,6 +45,8 @@ RANK = st.builds(
         cache=st.booleans(),
         threshold=st.none() | st.floats(0, 1),
         fusion=st.none() | st.builds(Fusion, st.sampled_from(["weighted", "rrf"]), st.floats(0, 1)),
+        priority=st.none() | st.integers(0, 999),
+        best_priority=st.integers(0, 999),
     ),
     st.booleans(),
 )

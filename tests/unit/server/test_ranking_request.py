@@ -130,3 +130,37 @@ def test_every_body_has_an_instruction(model: type[RerankRequestBody], content: 
         return to_rerank_request(body, SETTINGS).truncation.instruction
 
     assert [instruction(text) for text in ("Retrieve.", "", "  ", None)] == ["Retrieve.", None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("asked", "priority", "warnings"),
+    [
+        (None, None, []),
+        (0, 0, []),
+        (999, 999, []),
+        (-7, 0, ["priority -7 is not within 0 to 999; 0 was used"]),
+        (2**63 - 1, 999, [f"priority {2**63 - 1} is not within 0 to 999; 999 was used"]),
+    ],
+)
+def test_a_priority_is_one_of_ours_and_its_bound_that_of_the_key(
+    context: RequestContext, asked: int | None, priority: int | None, warnings: list[str]
+) -> None:
+    context.key = new_key("team", best_priority=20)[1]
+    origin = read_origin(http_request(), b"{}", SETTINGS)
+    for model, content in (
+        (RerankRequestBody, {"query": "q", "documents": ["a"]}),
+        (TeiRequestBody, {"query": "q", "texts": ["a"]}),
+        (ScoreRequestBody, {"text_1": "q", "text_2": "a"}),
+        (PredictRequestBody, {"inputs": [["q", "a"]]}),
+        (SearchRequestBody, {"query": "q"}),
+    ):
+        body: Any = validated(model, content | {"priority": asked})
+        request = to_rerank_request(body, SETTINGS, origin)
+        assert (request.priority, request.best_priority) == (priority, 20)
+        assert body.warnings == warnings
+
+
+@pytest.mark.parametrize("priority", ["soon", 1.5, [1]])
+def test_what_is_no_number_is_no_priority(priority: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="priority: Input should be a valid integer"):
+        validated(RerankRequestBody, {"query": "q", "documents": ["a"], "priority": priority})

@@ -108,3 +108,11 @@ def test_unreadable_files_name_the_fix(path: Path, tmp_path: Path) -> None:
         read_keys(path)
     with pytest.raises(InvalidInputFileError, match="cannot be read .Is a directory"):
         read_keys(tmp_path)
+
+
+def test_the_best_priority_is_kept_and_a_file_from_before_has_none(path: Path) -> None:
+    keys = [new_key("batch", best_priority=500)[1], new_key("any")[1]]
+    write_keys(path, keys)
+    assert [key.best_priority for key in read_keys(path)] == [500, 0]
+    stored = json.loads(path.read_text())["keys"]
+    assert ["best_priority" in entry for entry in stored] == [True, False], "older versions read it"

@@ -90,3 +90,10 @@ def test_presented_key(headers: dict[str, str], key: str | None) -> None:
 def test_presented_key_never_raises(scheme: str, text: str) -> None:
     key = presented_key({"authorization": scheme + text})
     assert key is None or key
+
+
+@pytest.mark.parametrize("priority", [-1, 1000, True, 1.5, "9", None])
+def test_the_best_priority_is_a_priority(priority: Any) -> None:
+    assert new_key("team", best_priority=999)[1].best_priority == 999
+    with pytest.raises(InvalidRequestError, match="best_priority of key .* must be an integer from 0 to 999"):
+        new_key("team", best_priority=priority)

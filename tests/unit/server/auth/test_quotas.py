@@ -212,3 +212,13 @@ async def test_memory_quotas() -> None:
     with pytest.raises(RateLimitedError):
         await quotas.charge(key, 1, NOON)
     await quotas.close()
+
+
+def test_rankings_of_one_call_count_each_and_no_more_than_a_day_has() -> None:
+    quotas, key = Quotas(), key_with(requests_per_day=10)
+    quotas.charge(key, 1, 0.0, requests=8)
+    with pytest.raises(RateLimitedError):
+        quotas.charge(key, 1, 0.0, requests=3)
+    quotas.charge(key, 1, 0.0, requests=2)
+    with pytest.raises(PermissionDeniedError, match="counts as 11 requests; requests_per_day of key team is 10"):
+        quotas.charge(key, 1, 0.0, requests=11)

@@ -96,3 +96,20 @@ async def test_an_error_names_the_place(kind: str, content: bytes, message: str)
 async def test_requests_are_a_list() -> None:
     with pytest.raises(InvalidRequestError, match="requests: Input should be a valid list"):
         await read_submission(posted(b'{"requests": {}}', "application/json"), load_settings())
+
+
+@pytest.mark.parametrize(
+    ("content", "job", "ranking"),
+    [
+        (b'{"query": "q", "documents": ["a"], "priority": "bulk"}', "bulk", None),
+        (b'{"query": "q", "documents": ["a"], "priority": 5}', None, 5),
+        (b'{"request": {"query": "q", "documents": ["a"], "priority": 5}, "priority": "bulk"}', "bulk", 5),
+        (b'{"requests": [{"query": "q", "documents": ["a"], "priority": 5}]}', None, 5),
+    ],
+)
+async def test_a_word_is_the_priority_of_the_job_and_a_number_that_of_the_ranking(
+    content: bytes, job: str | None, ranking: int | None
+) -> None:
+    submission = await read_submission(posted(content, "application/json"), load_settings())
+    assert submission.options.priority == job
+    assert [body.priority for body in bodies(submission)] == [ranking]
