@@ -113,7 +113,8 @@ class InFlight:
             pair.requests.append(request)
             request.pending += 1
             # Whichever of its requests has its turn first gets the pair computed.
-            self._schedule(request, pair.sequences)
+            asked = request.request
+            self.scheduler.add(request, asked.tenant, pair.sequences, asked.deadline, asked.priority)
         return True
 
     def enqueue(self, request: EngineRequest, pairs: Iterable[InFlightPair]) -> None:
@@ -128,9 +129,6 @@ class InFlight:
             request.computed_tokens += pair.tokens
             request.outstanding += pair.tokens
             sequences += pair.sequences
-        self._schedule(request, sequences)
-
-    def _schedule(self, request: EngineRequest, sequences: Iterable[QueuedSequence]) -> None:
         asked = request.request
         self.scheduler.add(request, asked.tenant, sequences, asked.deadline, asked.priority)
 
