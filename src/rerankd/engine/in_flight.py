@@ -5,9 +5,11 @@ No threads: the engine holds its lock around every call.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rerankd.engine.batch_admission import BatchAdmission
 from rerankd.engine.request import EngineRequest, InFlightPair
 from rerankd.engine.runner import LogitOrError
 from rerankd.engine.scheduler import QueuedSequence, Scheduler
@@ -44,6 +46,7 @@ class InFlight:
         self.scheduler = scheduler
         self.unencoded = 0
         self._requests: dict[EngineRequest, None] = {}
+        self._priorities = Counter[int]()  # requests by priority
         self._pairs: dict[bytes, InFlightPair] = {}
 
     def __len__(self) -> int:
@@ -67,15 +70,19 @@ class InFlight:
 
         Requests that were admitted together are one.
         """
-        tokens: dict[object, int] = {}
+        excess, batches = 0, Counter[BatchAdmission]()
         for request in self._requests:
-            if not request.request.background:
-                whole = request.admission or request
-                tokens[whole] = tokens.get(whole, 0) + request.unencoded + request.outstanding
-        return sum(max(0, size - limit) for size in tokens.values())
+            size = 0 if request.request.background else request.unencoded + request.outstanding
+            if request.admission is not None:
+                batches[request.admission] += size
+            elif size > limit:
+                excess += size - limit
+        return excess + sum(max(0, size - limit) for size in batches.values())
 
     def less_urgent_tokens(self, priority: int) -> int:
         """Return the tokens of requests that are less urgent than a priority; background requests do not count."""
+        if max(self._priorities, default=0) <= priority:
+            return 0
         return sum(
             request.unencoded + request.outstanding
             for request in self._requests
@@ -85,6 +92,7 @@ class InFlight:
     def add(self, request: EngineRequest) -> None:
         """Add a request whose texts are not encoded yet."""
         self._requests[request] = None
+        self._priorities[request.request.priority] += 1
         self.unencoded += request.unencoded
 
     def finish_slice(self, request: EngineRequest, estimate: int, *, last: bool) -> list[EngineRequest]:
@@ -180,6 +188,9 @@ class InFlight:
         if request not in self._requests:
             return 0
         del self._requests[request]
+        self._priorities[request.request.priority] -= 1
+        if not self._priorities[request.request.priority]:
+            del self._priorities[request.request.priority]
         self.unencoded -= request.unencoded
         dropped = self.scheduler.remove(request)
         for key in request.positions:

@@ -43,6 +43,7 @@ class Scheduler:
         self._window_batches, self._quantum, self._fair = window_batches, quantum, fair
         self._requests: OrderedDict[Hashable, RequestQueue] = OrderedDict()  # in the order of arrival
         self._priorities: dict[int, RoundRobin] = {}
+        self._turns: list[RoundRobin] = []  # those of the priorities, the most urgent first
         self._window: OrderedDict[QueuedSequence, bool] = OrderedDict()  # True if drawn for its age
         self._deficit = 0  # tokens that the most urgent are behind the oldest
         self.waiting_tokens = 0
@@ -79,8 +80,14 @@ class Scheduler:
 
     def _open_queue(self, request: Hashable, tenant: str, deadline: float | None, priority: int) -> RequestQueue:
         self._requests[request] = queue = RequestQueue(request, tenant, deadline, priority, self._quantum)
-        self._priorities.setdefault(priority, RoundRobin(self._quantum)).add(queue)
+        if priority not in self._priorities:
+            self._priorities[priority] = RoundRobin(self._quantum)
+            self._sort_priorities()
+        self._priorities[priority].add(queue)
         return queue
+
+    def _sort_priorities(self) -> None:
+        self._turns = [self._priorities[priority] for priority in sorted(self._priorities)]
 
     def remove(self, request: Hashable) -> int:
         """Forget a request, finished or not.
@@ -95,6 +102,7 @@ class Scheduler:
         turns.remove(queue)
         if turns.empty:
             del self._priorities[queue.priority]
+            self._sort_priorities()
         dropped = 0
         for sequence in queue.sequences:
             sequence.requests.discard(request)
@@ -181,8 +189,10 @@ class Scheduler:
         if not self._fair:
             queues = [queue for queue in self._requests.values() if queue.head() is not None]
             return min(queues, key=lambda queue: queue.priority).head() if queues else None
-        turns = (self._priorities[priority].next() for priority in sorted(self._priorities))
-        return next((sequence for sequence in turns if sequence is not None), None)
+        for turns in self._turns:
+            if (sequence := turns.next()) is not None:
+                return sequence
+        return None
 
     def _neighbours(self, max_tokens: int, max_pairs: int | None) -> list[QueuedSequence]:
         """Return the sequences of the window that are closest in length to its first one, as many as fit."""
