@@ -89,7 +89,7 @@ async def test_what_is_wrong_with_one_is_its_own_error(pool: ModelPool, backend:
     async def charge(tokens: int, requests: int) -> None:
         charges.append((tokens, requests))
 
-    requests = [
+    requests: list[RerankRequest | RerankdError] = [
         asked("q", "fine"),
         InvalidRequestError("query is empty."),
         asked("q", "d", model="nothing"),
