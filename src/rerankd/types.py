@@ -145,6 +145,7 @@ class RerankRequest:
         fusion: fusion with the first stage's ranking; None for none.
         user: id of the user in the caller's system; keeps the assignment to variants sticky; empty for none.
         session: id of the visit, for the same purpose.
+        strict: True refuses the request where the model cannot honour a field, such as an instruction.
     """
 
     query: str
@@ -165,6 +166,7 @@ class RerankRequest:
     fusion: Fusion | None = None
     user: str = ""
     session: str = ""
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,7 @@ class _RankRecord(_Record):
     fusion: tuple[FusionMethod, float] | None = None
     texts: bool
     returned: list[dict[str, Any]] | None = None  # absent where the texts are enough
+    strict: bool = False  # absent where it is not
 
 
 class _ScoreRecord(_Record):
@@ -156,6 +157,8 @@ def _record_of(work: Work) -> _RankRecord | _ScoreRecord:
         return _ScoreRecord(groups=work.groups, model=work.model, policy=work.truncation, cache=work.cache)
     request = work.request
     optional: dict[str, Any] = {} if work.returned is None else {"returned": work.returned}
+    if request.strict:
+        optional["strict"] = True
     return _RankRecord(
         query=request.query,
         documents=[_document_record(document) for document in request.documents],
@@ -192,6 +195,7 @@ def _work_of(record: _RankRecord | _ScoreRecord) -> Work:
         cache=record.cache,
         threshold=record.threshold,
         fusion=Fusion(*record.fusion) if record.fusion else None,
+        strict=record.strict,
     )
     return RankWork(request, record.texts, record.returned)
 

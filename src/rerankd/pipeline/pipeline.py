@@ -17,15 +17,17 @@ from functools import partial
 
 from rerankd._common.instruction import IGNORED
 from rerankd._common.logging import logger
+from rerankd._common.strict import check_strict
 from rerankd._common.validation import check_max_length
 from rerankd.engine.encoding import document_too_long
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.engine.request import QueryGroup, ScoreRequest
-from rerankd.errors import DeadlineExceededError
+from rerankd.errors import DeadlineExceededError, ModelNotFoundError
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.applied_rules import AppliedRules, apply_rules
 from rerankd.pipeline.experiment import VariantScorer
 from rerankd.pipeline.scores import Charge, ModelScores, OneTimeCharge, join_pieces
+from rerankd.pipeline.unhonoured import unhonoured
 from rerankd.ranking.finish import finish
 from rerankd.rules.rule_set import RuleSet
 from rerankd.rules.watcher import rules_provider
@@ -175,6 +177,9 @@ class Pipeline:
         allow_truncation = request.truncation.allow_truncation
         async with self._pool.lease(name) as model:
             truncation = apply_overrides(model, request.truncation)
+            warnings = self._warnings(model, request, truncation)
+            if request.strict:
+                check_strict([*warnings, *unknown_model_warnings(self._pool, request.model)])
             await charge(model.engine.estimate_tokens(groups, truncation))
             engine_request = model.engine.submit(
                 ScoreRequest(
@@ -196,20 +201,34 @@ class Pipeline:
                 error = _deadline_error() if late else None
                 model.engine.cancel(engine_request, error, "deadline" if late else "cancelled")
                 raise
-            warnings = self._warnings(model, request)
             scores = ModelScores(name, model.engine.version, truncation, result, warnings=warnings)
         if not allow_truncation:  # the engine checks texts that it encodes, not those with a cached score
             _check_complete(scores)
         return scores
 
-    def _warnings(self, model: ServedModel, request: RerankRequest) -> tuple[str, ...]:
-        """Return a warning if the model does not read the instruction of the request; the log gets it once a model."""
-        if request.truncation.instruction is None or model.takes_instruction:
-            return ()
-        if (version := (model.name, model.engine.version)) not in self._named:
+    def _warnings(self, model: ServedModel, request: RerankRequest, truncation: TruncationOptions) -> tuple[str, ...]:
+        """Return what the request asks for and does not get; the log names a model that reads no instruction once."""
+        warnings = unhonoured(request.truncation, truncation, takes_instruction=model.takes_instruction)
+        if IGNORED in warnings and (version := (model.name, model.engine.version)) not in self._named:
             self._named.add(version)
             _log.warning("%s: %s", model.name, IGNORED)
-        return (IGNORED,)
+        return tuple(warnings)
+
+
+def unknown_model_warnings(pool: ModelPool, requested: str | None) -> list[str]:
+    """Return a warning if a request names a model that the pool does not have: the default answers.
+
+    Args:
+        pool: the models.
+        requested: name in the request; None for none.
+    """
+    if not requested:
+        return []
+    try:
+        pool.find(requested)
+    except ModelNotFoundError:
+        return [f"model {requested[:100]!r} is unknown; {pool.default!r} was used"]
+    return []
 
 
 def apply_overrides(model: ServedModel, overrides: TruncationOverrides) -> TruncationOptions:

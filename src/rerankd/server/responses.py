@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 from fastapi import Response
 
+MAX_WARNINGS = 2000
+
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON response."""
@@ -23,10 +25,14 @@ def version_headers(version: str, experiment: str) -> dict[str, str]:
 def warning_headers(warnings: Sequence[str]) -> dict[str, str]:
     r"""Return the header that carries warnings, for the dialects whose bodies have no place for them.
 
+    It has `MAX_WARNINGS` characters at most: proxies refuse responses with large heads.
+
     Example:
         >>> warning_headers(["model '模' is unknown"])
         {'x-rerankd-warnings': "model '\\u6a21' is unknown"}
     """
     text = "; ".join(warnings).encode("ascii", "backslashreplace").decode()
     printable = "".join(character if character.isprintable() else " " for character in text)
+    if len(printable) > MAX_WARNINGS:
+        printable = f"{printable[: MAX_WARNINGS - 3]}..."
     return {"x-rerankd-warnings": printable} if warnings else {}
