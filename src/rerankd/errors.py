@@ -3,7 +3,8 @@
     RerankdError
     |-- InvalidRequestError        the caller's input (400)
     |   |-- InvalidInputFileError  a file or line that cannot be read
-    |   `-- UnsupportedMediaTypeError  a body whose type or encoding is not read (415)
+    |   |-- UnsupportedMediaTypeError  a body whose type or encoding is not read (415)
+    |   `-- UnsupportedFieldError  a field of a strict request that cannot be honoured (422)
     |-- MissingDependencyError     an extra is not installed
     |-- ModelError                 a problem with a model's files
     |   |-- ModelNotFoundError     no such model, or the hub is not reachable (404)
@@ -73,6 +74,23 @@ class UnsupportedMediaTypeError(InvalidRequestError):
 
     code = "unsupported_media_type"
     status = 415
+
+
+class UnsupportedFieldError(InvalidRequestError):
+    """A field of a strict request that cannot be honoured.
+
+    Args:
+        message: description of the problem, one sentence.
+        hint: description of the fix, one sentence.
+        field: name of the field.
+    """
+
+    code = "unsupported_field"
+    status = 422
+
+    def __init__(self, message: str, *, hint: str = "", field: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
 
 
 class MissingDependencyError(RerankdError, ImportError):

@@ -147,6 +147,7 @@ class RerankRequest:
         session: id of the visit, for the same purpose.
         priority: urgency in the engine's queue, from 0, the most urgent, to 999; None for the best that it may have.
         best_priority: most urgent priority that the request may have.
+        strict: True refuses the request where the model cannot honour a field, such as an instruction.
     """
 
     query: str
@@ -169,6 +170,7 @@ class RerankRequest:
     session: str = ""
     priority: int | None = None
     best_priority: int = 0
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ def test_every_class_has_an_exit_code() -> None:
         "InvalidRequestError": 2,
         "InvalidInputFileError": 2,
         "UnsupportedMediaTypeError": 2,
+        "UnsupportedFieldError": 2,
         "ModelError": 3,
         "ModelNotFoundError": 3,
         "UnsupportedModelError": 3,

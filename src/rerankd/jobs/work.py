@@ -138,6 +138,7 @@ class _RankRecord(_Record):
     returned: list[dict[str, Any]] | None = None  # absent where the texts are enough
     priority: int | None = None  # absent, as the next one, where it is the default
     best_priority: int = 0
+    strict: bool = False  # absent where it is not
 
 
 class _ScoreRecord(_Record):
@@ -162,6 +163,8 @@ def _record_of(work: Work) -> _RankRecord | _ScoreRecord:
         optional["priority"] = request.priority
     if request.best_priority:
         optional["best_priority"] = request.best_priority
+    if request.strict:
+        optional["strict"] = True
     return _RankRecord(
         query=request.query,
         documents=[_document_record(document) for document in request.documents],
@@ -200,6 +203,7 @@ def _work_of(record: _RankRecord | _ScoreRecord) -> Work:
         fusion=Fusion(*record.fusion) if record.fusion else None,
         priority=record.priority,
         best_priority=record.best_priority,
+        strict=record.strict,
     )
     return RankWork(request, record.texts, record.returned)
 

@@ -17,16 +17,18 @@ from functools import partial
 
 from rerankd._common.instruction import IGNORED
 from rerankd._common.logging import logger
+from rerankd._common.strict import check_strict
 from rerankd._common.validation import check_max_length
 from rerankd.engine.batch_admission import BatchAdmission
 from rerankd.engine.encoding import document_too_long
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.engine.request import QueryGroup, ScoreRequest
-from rerankd.errors import DeadlineExceededError
+from rerankd.errors import DeadlineExceededError, ModelNotFoundError
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.applied_rules import AppliedRules, apply_rules
 from rerankd.pipeline.experiment import VariantScorer
 from rerankd.pipeline.scores import Charge, ModelScores, OneTimeCharge, join_pieces
+from rerankd.pipeline.unhonoured import unhonoured
 from rerankd.ranking.finish import finish
 from rerankd.ranking.priority import priority_warnings, served_priority
 from rerankd.rules.rule_set import RuleSet
@@ -206,6 +208,9 @@ class Pipeline:
     ) -> ModelScores:
         async with self._pool.lease(name) as model:
             asked = to_score_request(model, groups, request, deadline)
+            warnings = self._warnings(model, request, asked.truncation)
+            if request.strict:
+                check_strict([*warnings, *unknown_model_warnings(self._pool, request.model)])
             await charge(model.engine.estimate_tokens(groups, asked.truncation))
             engine_request = model.engine.submit(asked, admission=admissions.get(name))
             try:
@@ -215,25 +220,18 @@ class Pipeline:
                 error = deadline_error() if late else None
                 model.engine.cancel(engine_request, error, "deadline" if late else "cancelled")
                 raise
-            warnings = self._warnings(model, request)
             scores = ModelScores(name, model.engine.version, asked.truncation, result, warnings=warnings)
         if not asked.allow_truncation:  # the engine checks texts that it encodes, not those with a cached score
             _check_complete(scores)
         return scores
 
-    def _warnings(self, model: ServedModel, request: RerankRequest) -> tuple[str, ...]:
-        """Return what the request asks for and does not get.
-
-        That is a priority above its key's right, or an instruction that the model does not read, which the log gets
-        once a model.
-        """
-        warnings = priority_warnings(request)
-        if request.truncation.instruction is None or model.takes_instruction:
-            return warnings
-        if (version := (model.name, model.engine.version)) not in self._named:
+    def _warnings(self, model: ServedModel, request: RerankRequest, truncation: TruncationOptions) -> tuple[str, ...]:
+        """Return what the request asks for and does not get; the log names a model that reads no instruction once."""
+        warnings = unhonoured(request.truncation, truncation, takes_instruction=model.takes_instruction)
+        if IGNORED in warnings and (version := (model.name, model.engine.version)) not in self._named:
             self._named.add(version)
             _log.warning("%s: %s", model.name, IGNORED)
-        return (*warnings, IGNORED)
+        return (*priority_warnings(request), *warnings)
 
 
 def groups_of(request: RerankRequest, rules: AppliedRules) -> list[QueryGroup]:
@@ -267,6 +265,22 @@ def to_score_request(
         background=request.background,
         priority=served_priority(request),
     )
+
+
+def unknown_model_warnings(pool: ModelPool, requested: str | None) -> list[str]:
+    """Return a warning if a request names a model that the pool does not have: the default answers.
+
+    Args:
+        pool: the models.
+        requested: name in the request; None for none.
+    """
+    if not requested:
+        return []
+    try:
+        pool.find(requested)
+    except ModelNotFoundError:
+        return [f"model {requested[:100]!r} is unknown; {pool.default!r} was used"]
+    return []
 
 
 def apply_overrides(model: ServedModel, overrides: TruncationOverrides) -> TruncationOptions:

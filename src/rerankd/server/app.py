@@ -90,6 +90,7 @@ def create_app(
                 "x-request-timeout",
                 "x-rerankd-user",
                 "x-rerankd-session",
+                "x-rerankd-strict",
             ],
             expose_headers=[
                 "x-request-id",

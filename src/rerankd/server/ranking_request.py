@@ -7,15 +7,18 @@ from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
+from rerankd._common.strict import check_strict
 from rerankd.engine.admission import make_retry_key
 from rerankd.errors import InvalidRequestError
 from rerankd.ranking.requests import build_request
 from rerankd.server.context import current_request
+from rerankd.server.ignored_fields import ignored_field_log
 from rerankd.server.schemas.base import BaseRequestBody
 from rerankd.settings import Settings
 from rerankd.types import RerankRequest
 
 USER_HEADER, SESSION_HEADER, TIMEOUT_HEADER = "X-Rerankd-User", "X-Rerankd-Session", "X-Request-Timeout"
+STRICT_HEADER = "X-Rerankd-Strict"
 MAX_UNIT = 256
 
 
@@ -33,6 +36,7 @@ class RequestOrigin:
         user: id of the user, from a header; empty for none.
         session: id of the session, from a header; empty for none.
         best_priority: most urgent priority that the API key may have.
+        strict: True if a header asks for errors where a field cannot be honoured.
     """
 
     tenant: str = ""
@@ -44,6 +48,7 @@ class RequestOrigin:
     user: str = ""
     session: str = ""
     best_priority: int = 0
+    strict: bool = False
 
 
 def read_origin(request: Request, payload: bytes, settings: Settings) -> RequestOrigin:
@@ -58,7 +63,7 @@ def read_origin(request: Request, payload: bytes, settings: Settings) -> Request
         InvalidRequestError: a header is invalid.
     """
     context = current_request.get()
-    fairness_key = context.tenant or (request.client.host if request.client else "")
+    fairness_key = client_of(request)
     return RequestOrigin(
         tenant=context.tenant,
         fairness_key=fairness_key,
@@ -69,10 +74,13 @@ def read_origin(request: Request, payload: bytes, settings: Settings) -> Request
         user=_read_unit(request, USER_HEADER),
         session=_read_unit(request, SESSION_HEADER),
         best_priority=context.best_priority,
+        strict=read_strict(request),
     )
 
 
-def to_rerank_request(body: BaseRequestBody, settings: Settings, origin: RequestOrigin | None = None) -> RerankRequest:
+def to_rerank_request(
+    body: BaseRequestBody, settings: Settings, origin: RequestOrigin | None = None, *, strict: bool = False
+) -> RerankRequest:
     """Build the ranking request that a body asks for, whatever its dialect.
 
     Args:
@@ -80,9 +88,11 @@ def to_rerank_request(body: BaseRequestBody, settings: Settings, origin: Request
             rankings that follow from it.
         settings: settings of the service, for limits and defaults.
         origin: origin of the request; None for a job, whose worker fills in tenant, request id and time limit.
+        strict: True to refuse fields that cannot be honoured, unless the body says otherwise.
 
     Raises:
         InvalidRequestError: the query, a document or the fusion is invalid.
+        UnsupportedFieldError: the request is strict, and a field cannot be honoured whatever the model.
         PayloadTooLargeError: there are more documents than `max_documents`.
 
     Example:
@@ -94,7 +104,12 @@ def to_rerank_request(body: BaseRequestBody, settings: Settings, origin: Request
     """
     documents = body.ranking_documents(settings)
     timeout = shortest(body.timeout, origin.timeout) if origin else None
-    origin = origin or RequestOrigin()
+    if origin is not None and (ignored := body.ignored_fields):
+        ignored_field_log.note(origin.fairness_key, ignored)
+    origin = origin or RequestOrigin(strict=strict)
+    strict = origin.strict if body.strict is None else body.strict
+    if strict:
+        check_strict(body.warnings)
     return build_request(
         query=body.ranking_query,
         documents=documents,
@@ -115,7 +130,25 @@ def to_rerank_request(body: BaseRequestBody, settings: Settings, origin: Request
         session=origin.session,
         priority=body.ranking_priority,
         best_priority=origin.best_priority,
+        strict=strict,
     )
+
+
+def client_of(request: Request) -> str:
+    """Return the tenant of a request, or the client's address where no key is required; empty for neither."""
+    return current_request.get().tenant or (request.client.host if request.client else "")
+
+
+def read_strict(request: Request) -> bool:
+    """Return True if the request's header asks for errors where a field cannot be honoured.
+
+    Raises:
+        InvalidRequestError: it is neither true nor false.
+    """
+    value = request.headers.get(STRICT_HEADER, "").strip().lower()
+    if value not in ("", "true", "1", "false", "0"):
+        raise InvalidRequestError(f"{STRICT_HEADER} is neither true nor false.", hint="Send true, or leave it out.")
+    return value in ("true", "1")
 
 
 def read_timeout(request: Request) -> float | None:

@@ -8,19 +8,12 @@ from typing import Any
 import orjson
 from fastapi import Response
 
-from rerankd.engine.pool import ModelPool
+MAX_WARNINGS = 2000
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON response."""
     return Response(orjson.dumps(content), status, media_type="application/json", headers=headers)
-
-
-def model_warnings(pool: ModelPool, requested: str | None, served: str) -> list[str]:
-    """Return a warning if another model than the requested one answered, because its name is unknown."""
-    if not requested or requested == served or pool.resolve(requested) == requested:
-        return []
-    return [f"model {requested[:100]!r} is unknown; {served!r} was used"]
 
 
 def version_headers(version: str, experiment: str) -> dict[str, str]:
@@ -32,10 +25,14 @@ def version_headers(version: str, experiment: str) -> dict[str, str]:
 def warning_headers(warnings: Sequence[str]) -> dict[str, str]:
     r"""Return the header that carries warnings, for the dialects whose bodies have no place for them.
 
+    It has `MAX_WARNINGS` characters at most: proxies refuse responses with large heads.
+
     Example:
         >>> warning_headers(["model '模' is unknown"])
         {'x-rerankd-warnings': "model '\\u6a21' is unknown"}
     """
     text = "; ".join(warnings).encode("ascii", "backslashreplace").decode()
     printable = "".join(character if character.isprintable() else " " for character in text)
+    if len(printable) > MAX_WARNINGS:
+        printable = f"{printable[: MAX_WARNINGS - 3]}..."
     return {"x-rerankd-warnings": printable} if warnings else {}

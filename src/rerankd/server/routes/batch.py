@@ -11,12 +11,13 @@ from fastapi import APIRouter, Request, Response
 
 from rerankd.errors import InvalidRequestError, RerankdError
 from rerankd.pipeline.batch import run_batch
+from rerankd.pipeline.pipeline import unknown_model_warnings
 from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.context import current_request
 from rerankd.server.disconnect import cancel_on_disconnect
 from rerankd.server.ranking_request import RequestOrigin, read_origin, shortest, to_rerank_request
 from rerankd.server.request_parsing import LARGE_BODY, read_content
-from rerankd.server.responses import json_response, model_warnings
+from rerankd.server.responses import json_response
 from rerankd.server.schemas import dialects
 from rerankd.server.schemas.batch import Batch, BatchRequestBody, read_batch
 from rerankd.server.schemas.openapi import request_body
@@ -98,7 +99,7 @@ class BatchRoutes:
         return json_response(content, headers=headers | {"x-compute-tokens": str(_computed(results))})
 
     def _result_row(self, body: RerankRequestBody, result: RerankResult, position: int) -> dict[str, Any]:
-        warnings = [*body.warnings, *result.warnings, *model_warnings(self._service.pool, body.model, result.model)]
+        warnings = [*body.warnings, *result.warnings, *unknown_model_warnings(self._service.pool, body.model)]
         warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.pairs)
         returned = body.returned_document if body.return_documents else None
         row = dialects.union_response(

@@ -11,8 +11,9 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.responses import StreamingResponse
 
+from rerankd._common.strict import check_strict
 from rerankd.engine.pool import ServedModel
-from rerankd.errors import InvalidRequestError, NotFoundError
+from rerankd.errors import InvalidRequestError, NotFoundError, UnsupportedFieldError
 from rerankd.jobs.job import STATES, Job, Part
 from rerankd.jobs.results import result_rows
 from rerankd.jobs.store import PartResult
@@ -21,8 +22,9 @@ from rerankd.pipeline.pipeline import apply_overrides
 from rerankd.server.auth.job_usage import remaining_charge
 from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.context import current_request
-from rerankd.server.ranking_request import to_rerank_request
-from rerankd.server.responses import json_response
+from rerankd.server.ignored_fields import WarningCollector, ignored_field_log
+from rerankd.server.ranking_request import client_of, read_strict, to_rerank_request
+from rerankd.server.responses import json_response, warning_headers
 from rerankd.server.schemas.jobs import JobRequestBody, JobSubmission, Place, read_submission
 from rerankd.server.schemas.rerank import RerankRequestBody
 from rerankd.server.service import Service
@@ -46,7 +48,12 @@ class JobRoutes:
             await self._service.job_service.call(queue.check, options.webhook, options.idempotency_key)
         else:
             queue.check(None, options.idempotency_key)
-        parts, charged = await self._charged_parts(submission)
+        strict = read_strict(request) if options.strict is None else options.strict
+        noted = WarningCollector(submission.ignored)
+        if strict:
+            check_strict(noted.warnings)
+        parts, charged = await self._charged_parts(submission, noted, strict=strict)
+        ignored_field_log.note(client_of(request), noted.names)
         several = sum(part.requests for part in parts) > 1
         try:
             job, new = await self._service.job_service.call(
@@ -68,7 +75,9 @@ class JobRoutes:
             await self._meter.settle(0)
         current_request.get().fields |= {"job": job.id, "requests": job.total}
         self._service.metrics.jobs.labels(job.priority).inc(new)
-        return json_response(_card(job), 202, {"location": f"/v1/jobs/{job.id}"})
+        meta = {"meta": {"warnings": noted.warnings}} if noted.warnings else {}
+        headers = {"location": f"/v1/jobs/{job.id}", **warning_headers(noted.warnings)}
+        return json_response(_card(job) | meta, 202, headers)
 
     async def list_jobs(self, request: Request) -> Response:
         """List the newest jobs, filtered by `?state=` and `?limit=`."""
@@ -137,24 +146,29 @@ class JobRoutes:
         queue = await self._service.job_service.queue()
         return await self._service.job_service.call(queue.store.results, job)
 
-    async def _charged_parts(self, submission: JobSubmission) -> tuple[list[Part], int]:
+    async def _charged_parts(
+        self, submission: JobSubmission, noted: WarningCollector, *, strict: bool
+    ) -> tuple[list[Part], int]:
         """Return the work of a submission in parts, and its estimated tokens, which are charged; 0 without a key."""
         context, pool = current_request.get(), self._service.pool
         if context.key is None:
-            return await self._split(submission, None)
+            return await self._split(submission, None, noted, strict=strict)
         async with pool.lease(pool.default) as model:
-            parts, tokens = await self._split(submission, model)
+            parts, tokens = await self._split(submission, model, noted, strict=strict)
         await self._add(tokens)
         return parts, tokens
 
-    async def _split(self, submission: JobSubmission, model: ServedModel | None) -> tuple[list[Part], int]:
+    async def _split(
+        self, submission: JobSubmission, model: ServedModel | None, noted: WarningCollector, *, strict: bool
+    ) -> tuple[list[Part], int]:
         """Return the parts of a submission, and its tokens as a model estimates them; 0 without a model."""
         tokens = 0
 
         def work() -> Iterator[RankWork]:
             nonlocal tokens
             for place, body in submission.requests():
-                ranking = self._to_work(place, body)
+                ranking = self._to_work(place, body, strict=strict)
+                noted.add(body)
                 tokens += _estimate_tokens(model, ranking.request) if model is not None else 0
                 yield ranking
 
@@ -164,12 +178,15 @@ class JobRoutes:
         parts = await asyncio.to_thread(split) if submission.is_large else split()
         return parts, tokens
 
-    def _to_work(self, place: Place, body: RerankRequestBody) -> RankWork:
+    def _to_work(self, place: Place, body: RerankRequestBody, *, strict: bool) -> RankWork:
         """Return the ranking that a body asks for; an error names its place in the submission."""
         try:
             best_priority = current_request.get().best_priority
-            request = replace(to_rerank_request(body, self._service.settings), best_priority=best_priority)
+            request = to_rerank_request(body, self._service.settings, strict=strict)
+            request = replace(request, best_priority=best_priority)
             self._service.pool.resolve(request.model)  # an unknown model is an error where models are strict
+        except UnsupportedFieldError as error:
+            raise UnsupportedFieldError(f"{place.request}{error.message}", hint=error.hint, field=error.field) from None
         except InvalidRequestError as error:
             raise InvalidRequestError(f"{place.request}{error.message}", hint=error.hint) from None
         if not body.return_documents:

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from rerankd.pipeline.pipeline import unknown_model_warnings
 from rerankd.ranking.activation import activate
 from rerankd.ranking.order import usage_of
 from rerankd.server.auth.usage import UsageMeter
@@ -16,12 +17,12 @@ from rerankd.server.context import current_request
 from rerankd.server.disconnect import cancel_on_disconnect
 from rerankd.server.ranking_request import read_origin, to_rerank_request
 from rerankd.server.request_parsing import read_json, validated
-from rerankd.server.responses import json_response, model_warnings, version_headers, warning_headers
+from rerankd.server.responses import json_response, version_headers, warning_headers
 from rerankd.server.routes.batch import BATCH_PATHS, add_batch_routes
 from rerankd.server.schemas import dialects
 from rerankd.server.schemas.base import check_count
 from rerankd.server.schemas.openapi import request_body
-from rerankd.server.schemas.rerank import RerankRequestBody
+from rerankd.server.schemas.rerank import InfinityRequestBody, RerankRequestBody, VoyageRequestBody
 from rerankd.server.schemas.score import SIDES, ScoreRequestBody
 from rerankd.server.schemas.tei import PredictRequestBody, TeiRequestBody
 from rerankd.server.service import Service
@@ -39,6 +40,10 @@ INVOCATIONS = "Rank texts or documents, or score pairs like `/score`, whichever 
 _DIALECTS: dict[str, dialects.Dialect] = {
     **dict.fromkeys(INFINITY_PATHS, "infinity"),
     **dict.fromkeys(VOYAGE_PATHS, "voyage"),
+}
+_BODIES: dict[dialects.Dialect, type[RerankRequestBody]] = {
+    "infinity": InfinityRequestBody,
+    "voyage": VoyageRequestBody,
 }
 
 
@@ -88,7 +93,7 @@ class RerankRoutes:
                 cost = _Cost(
                     result.model, result.version, result.experiment, result.computed_tokens or 0, result.timings
                 )
-                warnings = [*body.warnings, *result.warnings, *model_warnings(service.pool, body.model, result.model)]
+                warnings = [*body.warnings, *result.warnings, *unknown_model_warnings(service.pool, body.model)]
                 warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.pairs)
                 return await self._respond(self._content(request, body, result, warnings), cost, warnings)
 
@@ -108,7 +113,7 @@ class RerankRoutes:
                 context.dialect = "tei"
             return validated(TeiRequestBody, content)
         context.dialect = _DIALECTS.get(request.scope["route"].path, "union")
-        return validated(RerankRequestBody, content)
+        return validated(_BODIES.get(context.dialect, RerankRequestBody), content)
 
     def _content(
         self,
@@ -157,7 +162,7 @@ class RerankRoutes:
         for group, group_scores in zip(positions.values(), result.scores, strict=True):
             by_position |= zip(group, group_scores, strict=True)
         usage = usage_of([by_position[position] for position in range(len(pairs))])
-        warnings = [*body.warnings, *scores.warnings, *model_warnings(service.pool, body.model, scores.model)]
+        warnings = [*body.warnings, *scores.warnings, *unknown_model_warnings(service.pool, body.model)]
         warnings += dialects.truncation_warnings(usage.truncated, usage.pairs)
         logits = [by_position[position].raw_score for position in range(len(pairs))]
         return await self._respond(

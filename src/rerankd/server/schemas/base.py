@@ -6,35 +6,42 @@ Every body exposes query, documents, number of results, activation, truncation a
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rerankd.errors import PayloadTooLargeError
 from rerankd.ranking.priority import clamped_priority
+from rerankd.server.schemas.field_support import (
+    FIELDS,
+    HONOURED,
+    MAX_NAMED,
+    NOTHING,
+    REFUSED,
+    RequestForm,
+    ignored_fields,
+    ignored_warnings,
+    shown_name,
+)
 from rerankd.settings import Settings
 from rerankd.types import MAX_INSTRUCTION, Activation, Document, Fusion, TruncationOverrides
 
 MIN_LENGTH = 8
-# Fields of some client that would change the results. Where a body does not have them, a warning names them.
-IGNORED_FIELDS = frozenset(
-    {
-        *("threshold", "score_threshold", "similarity_threshold", "relevance_threshold", "min_score"),
-        *("top_k", "top_n", "rank_fields", "fusion", "fusion_weight", "explain", "relevant_spans"),
-        *("max_tokens_per_doc", "max_tokens_per_query", "max_chunks_per_doc", "overlap_tokens"),
-        *("truncate_prompt_tokens", "truncation", "truncation_side"),
-    }
-)
-NOTHING: tuple[Any, ...] = (None, False, "", {}, [], {"mode": "disabled"})
-"""Values of such fields that ask for nothing."""
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
 class BaseRequestBody(BaseModel):
-    """Body of a request that ranks or scores. Unknown fields are ignored: every client sends some."""
+    """Body of a request that ranks or scores. Unknown fields are ignored, with a warning: every client sends some.
+
+    Attributes:
+        form: form of the body, a column of `field_support`; None where unknown fields are errors.
+    """
 
     model_config = ConfigDict(extra="allow", protected_namespaces=(), hide_input_in_errors=True)
+    form: ClassVar[RequestForm | None] = None
 
     model: str | None = Field(
         None, max_length=512, description="Model name. The default model answers requests for unknown names."
@@ -51,6 +58,31 @@ class BaseRequestBody(BaseModel):
         max_length=MAX_INSTRUCTION,
         description="What counts as relevant, for models that read an instruction; null or empty for the model's own.",
     )
+    strict: bool | None = Field(
+        None,
+        description="Set to true for an error with status 422, not a warning, where a field cannot be honoured.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_fields(cls, content: Any) -> Any:
+        """Refuse fields that hold the texts in a form of other services."""
+        if cls.form is None or not isinstance(content, dict) or REFUSED[cls.form].isdisjoint(content):
+            return content
+        refused = [row for row in FIELDS.values() if row.name in REFUSED[cls.form] and row.asks(content.get(row.name))]
+        faults = [
+            InitErrorDetails(
+                type=PydanticCustomError(
+                    "unsupported_field", "It is not supported here; {instead}", {"instead": row.instead}
+                ),
+                loc=(row.name,),
+                input=None,
+            )
+            for row in refused
+        ]
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return content
 
     @property
     def requested_instruction(self) -> str | None:
@@ -58,16 +90,21 @@ class BaseRequestBody(BaseModel):
         return self.instruction
 
     @property
+    def ignored_fields(self) -> list[str]:
+        """Names of the fields that ask for something and have no effect, in their order."""
+        if self.form is None or self.model_fields_set <= HONOURED[self.form]:
+            return []
+        extra = self.model_extra or {}
+        declared = [(name, getattr(self, name)) for name in type(self).model_fields if name in self.model_fields_set]
+        return ignored_fields([*declared, *extra.items()], self.form)
+
+    @property
     def warnings(self) -> list[str]:
-        """Warnings about values that were changed or ignored."""
-        ignored = [
-            f"{name} is not supported here and was ignored"
-            for name, value in (self.model_extra or {}).items()
-            if name in IGNORED_FIELDS and value not in NOTHING
-        ]
+        """Warnings about fields that were ignored and values that were changed; each begins with the field's name."""
+        warnings = ignored_warnings(self.ignored_fields)
         if self.priority is None or self.priority == self.ranking_priority:
-            return ignored
-        return [*ignored, f"priority {self.priority} is not within 0 to 999; {self.ranking_priority} was used"]
+            return warnings
+        return [*warnings, f"priority {self.priority} is not within 0 to 999; {self.ranking_priority} was used"]
 
     @property
     def ranking_priority(self) -> int | None:
@@ -138,9 +175,26 @@ class ScoringRequestBody(BaseRequestBody):
     chat_template_kwargs: Any = Field(None, description="Object whose instruction is an alias of instruction.")
 
     @property
+    def instructions(self) -> dict[str, str | None]:
+        """Instructions by the names that DashScope, SGLang and vLLM give them; the first counts."""
+        names = {"instruction": self.instruction, "instruct": self.instruct}
+        return names | {"chat_template_kwargs.instruction": instruction_of(self.chat_template_kwargs)}
+
+    @property
     def requested_instruction(self) -> str | None:
-        """Instruction of the request: that of DashScope, SGLang and vLLM's templates where there is no other."""
-        return self.instruction or self.instruct or instruction_of(self.chat_template_kwargs)
+        """Instruction of the request, under whichever name."""
+        return next((text for text in self.instructions.values() if text), None)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings about fields that were ignored and values that were changed."""
+        asked = self.requested_instruction
+        others = [name for name, text in self.instructions.items() if text and text != asked]
+        return [
+            *super().warnings,
+            *unread_options("chat_template_kwargs", self.chat_template_kwargs),
+            *(f"{name} is not the only instruction and was ignored" for name in others),
+        ]
 
     @property
     def activation(self) -> Activation:
@@ -155,13 +209,55 @@ def instruction_of(fields: Any) -> str | None:
         >>> instruction_of('{"instruction": "Retrieve statutes."}')
         'Retrieve statutes.'
     """
+    instruction = _options_of(fields).get("instruction")
+    return instruction if isinstance(instruction, str) else None
+
+
+def unread_options(name: str, fields: Any) -> list[str]:
+    """Return the warnings about a field of a client that is an object, or an object as JSON: its instruction is read.
+
+    Args:
+        name: name of the field.
+        fields: its value.
+
+    Example:
+        >>> unread_options("kwargs", {"instruction": "Retrieve statutes.", "batch": 8})
+        ['kwargs.batch is not supported here and was ignored']
+    """
+    if fields in NOTHING:
+        return []
+    options = _options_of(fields)
+    if not options:
+        return [f"{name} is no object with an instruction and was ignored"]
+    unread = [
+        shown_name(key)
+        for key, value in options.items()
+        if value is not None and not (key == "instruction" and isinstance(value, str))
+    ]
+    warnings = [f"{name}.{key} is not supported here and was ignored" for key in unread[:MAX_NAMED]]
+    more = len(unread) - MAX_NAMED
+    return [*warnings, f"{name} has {more} more options that were ignored"] if more > 0 else warnings
+
+
+def _options_of(fields: Any) -> Mapping[str, Any]:
     if isinstance(fields, str):
         try:
             fields = orjson.loads(fields)
         except orjson.JSONDecodeError:
-            return None
-    instruction = fields.get("instruction") if isinstance(fields, dict) else None
-    return instruction if isinstance(instruction, str) else None
+            return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def beside(name: str, value: Any, other: str, other_value: Any) -> list[str]:
+    """Return a warning if a field is sent beside another that comes before it, and says something else.
+
+    Example:
+        >>> beside("top_k", 3, "top_n", 5), beside("top_k", 5, "top_n", 5), beside("top_k", 3, "top_n", None)
+        (['top_k differs from top_n and was ignored'], [], [])
+    """
+    if value is None or other_value is None or value == other_value:
+        return []
+    return [f"{name} differs from {other} and was ignored"]
 
 
 def check_count(count: int, name: str, settings: Settings) -> None:
@@ -185,5 +281,5 @@ def positive_or_none(value: int | None) -> int | None:
 def prompt_tokens_warnings(truncate_prompt_tokens: int | None) -> list[str]:
     """Return a warning if `truncate_prompt_tokens` is below the least length, to which it is raised."""
     if 0 < (truncate_prompt_tokens or 0) < MIN_LENGTH:
-        return [f"truncate_prompt_tokens was raised to {MIN_LENGTH}"]
+        return [f"truncate_prompt_tokens is below {MIN_LENGTH} and was raised"]
     return []

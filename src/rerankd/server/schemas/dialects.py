@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from rerankd.errors import InvalidRequestError, RerankdError, ScoringError
+from rerankd.errors import InvalidRequestError, RerankdError, ScoringError, UnsupportedFieldError
 from rerankd.types import RankedDocument, RerankResult, Usage
 
 Dialect = Literal["union", "tei", "infinity", "voyage"]
@@ -158,8 +158,9 @@ def error_body(error: RerankdError, dialect: Dialect, request_id: str) -> tuple[
         return status, {"error": text, "error_type": kind}
     if dialect == "voyage":  # its SDK before 0.5 takes `error` for a text, and fails on an object
         return error.status, {"detail": text}
+    field = error.field or None if isinstance(error, UnsupportedFieldError) else None
     return error.status, {
-        "error": {"message": text, "type": error.code, "param": None, "code": error.code},
+        "error": {"message": text, "type": error.code, "param": field, "code": error.code},
         "detail": text,
         "message": text,
         "id": request_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, Literal, NamedTuple
@@ -28,10 +28,12 @@ from rerankd.server.schemas.rerank import RerankRequestBody
 from rerankd.settings import Settings
 
 LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/ndjson", "application/x-jsonlines"})
-OPTIONS = ("priority", "timeout", "webhook", "idempotency_key")
+OPTIONS = ("priority", "timeout", "webhook", "idempotency_key", "strict")
+JOB_ONLY = frozenset({"webhook", "idempotency_key"})
 MAX_REQUESTS = 100_000
 MAX_DOCUMENTS = 1_000_000
 LARGE_BYTES = 100_000
+_MEMBERS = frozenset({"request", "requests", *OPTIONS})
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
@@ -50,6 +52,9 @@ class JobOptions(BaseModel):
         None, description="URL that receives a signed webhook (Standard Webhooks) when the job ends."
     )
     idempotency_key: str | None = Field(None, description="Submissions with the same key create one job.")
+    strict: bool | None = Field(
+        None, description="Set to true for an error, with status 422, where a field of a ranking cannot be honoured."
+    )
 
 
 class JobRequestBody(JobOptions):
@@ -82,11 +87,13 @@ class JobSubmission:
         options: options of the job.
         rows: requests that are not validated yet.
         is_large: True if it takes a while to read them.
+        ignored: names of fields beside the requests that have no effect.
     """
 
     options: JobOptions
     rows: Iterable[tuple[Place, Any]]
     is_large: bool = False
+    ignored: Sequence[str] = ()
 
     def requests(self) -> Iterator[tuple[Place, RerankRequestBody]]:
         """Yield the requests in order, each with its place in the submission.
@@ -145,11 +152,12 @@ def _parse_json(body: bytes, options: Mapping[str, Any], settings: Settings) -> 
     content = parse_json(body, settings.max_json_depth)
     if "query" in content and "request" not in content and "requests" not in content:
         options_there = {name: content[name] for name in OPTIONS if name in content}
+        ranking = {name: value for name, value in content.items() if name not in JOB_ONLY}
         if isinstance(content.get("priority"), str):  # that of the job; a number is the ranking's own
-            content = {name: value for name, value in content.items() if name != "priority"}
+            ranking.pop("priority", None)
         else:
             options_there.pop("priority", None)
-        content = {"request": content} | options_there
+        content = {"request": ranking} | options_there
     job = validated(JobOptions, {**content, **options})
     request, requests = content.get("request"), content.get("requests")
     places: Iterable[Place]
@@ -161,7 +169,8 @@ def _parse_json(body: bytes, options: Mapping[str, Any], settings: Settings) -> 
         places = (Place(f"requests.{number}.", f"requests.{number}: ") for number in range(len(requests)))
     else:
         raise InvalidRequestError("requests: Input should be a valid list.", hint="See /docs for the schema.")
-    return JobSubmission(job, zip(places, requests, strict=True), len(body) > LARGE_BYTES)
+    ignored = [name for name, value in content.items() if name not in _MEMBERS and value is not None]
+    return JobSubmission(job, zip(places, requests, strict=True), len(body) > LARGE_BYTES, ignored)
 
 
 def _parse_lines(content: bytes, max_depth: int) -> Iterator[tuple[Place, Any]]:

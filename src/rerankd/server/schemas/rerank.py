@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
@@ -11,12 +11,15 @@ from rerankd.errors import InvalidRequestError
 from rerankd.server.schemas.base import (
     MIN_LENGTH,
     ScoringRequestBody,
+    beside,
     check_count,
     instruction_of,
     positive_or_none,
     prompt_tokens_warnings,
+    unread_options,
 )
 from rerankd.server.schemas.dialects import EmptyDocumentsError
+from rerankd.server.schemas.field_support import RequestForm
 from rerankd.server.schemas.fusion import FusionName, resolve_fusion
 from rerankd.server.schemas.text import TEXT_SCHEMA, Text, list_of_one, read_text
 from rerankd.settings import Settings
@@ -28,6 +31,8 @@ MAX_CHUNKS = 1000
 
 class RerankRequestBody(ScoringRequestBody):
     """Request to rank documents by relevance to a query."""
+
+    form: ClassVar[RequestForm | None] = "union"
 
     query: Text = Field(description="The query.")
     documents: Annotated[
@@ -77,9 +82,9 @@ class RerankRequestBody(ScoringRequestBody):
             raise ValueError("Input should be true, false, 'only_second' or 'longest_first'") from None
 
     @property
-    def requested_instruction(self) -> str | None:
-        """Instruction of the request, under whichever name."""
-        return super().requested_instruction or instruction_of(self.kwargs)
+    def instructions(self) -> dict[str, str | None]:
+        """Instructions by the names that clients give them; the first counts."""
+        return super().instructions | {"kwargs.instruction": instruction_of(self.kwargs)}
 
     @property
     def ranking_query(self) -> str:
@@ -124,8 +129,22 @@ class RerankRequestBody(ScoringRequestBody):
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about values that were changed or ignored."""
-        return [*super().warnings, *prompt_tokens_warnings(self.truncate_prompt_tokens)]
+        """Warnings about fields that were ignored and values that were changed."""
+        prompt_tokens = positive_or_none(self.truncate_prompt_tokens)
+        return [
+            *super().warnings,
+            *unread_options("kwargs", self.kwargs),
+            *beside("top_k", self.top_k, "top_n", self.top_n),
+            *beside("score_threshold", self.score_threshold, "threshold", self.threshold),
+            *beside("max_length", self.max_length, "truncate_prompt_tokens", prompt_tokens),
+            *self._rank_fields_warnings(),
+            *prompt_tokens_warnings(self.truncate_prompt_tokens),
+        ]
+
+    def _rank_fields_warnings(self) -> list[str]:
+        if not self.rank_fields or any(isinstance(item, dict) for item in self.documents):
+            return []
+        return ["rank_fields is for documents that are objects and was ignored"]
 
     def returned_document(self, index: int) -> dict[str, Any]:
         """Return a document as a response returns it: an object as it was sent, another form as an object with `text`.
@@ -154,6 +173,18 @@ class RerankRequestBody(ScoringRequestBody):
         if not isinstance(text, str):
             raise InvalidRequestError(f"documents.{position} is not a text.", hint='Send strings or {"text": "..."}.')
         return _to_document(item, text)
+
+
+class InfinityRequestBody(RerankRequestBody):
+    """The same request at the paths of Infinity."""
+
+    form: ClassVar[RequestForm | None] = "infinity"
+
+
+class VoyageRequestBody(RerankRequestBody):
+    """The same request at the paths of Voyage."""
+
+    form: ClassVar[RequestForm | None] = "voyage"
 
 
 def _to_document(item: Any, text: str) -> Document:

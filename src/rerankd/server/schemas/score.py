@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 from pydantic import Field
 
 from rerankd._common.plural import counted
 from rerankd._common.validation import to_query
 from rerankd.errors import InvalidRequestError
-from rerankd.server.schemas.base import MIN_LENGTH, ScoringRequestBody, positive_or_none, prompt_tokens_warnings
+from rerankd.server.schemas.base import (
+    MIN_LENGTH,
+    ScoringRequestBody,
+    beside,
+    positive_or_none,
+    prompt_tokens_warnings,
+)
+from rerankd.server.schemas.field_support import RequestForm
 from rerankd.server.schemas.text import Texts
 from rerankd.types import TruncationOverrides
 
-SIDES = frozenset({"text_1", "text_2", "queries", "data_1", "data_2", "items"})
+QUERIES = ("text_1", "queries", "data_1")
+DOCUMENTS = ("text_2", "documents", "data_2", "items")
+SIDES = frozenset({*QUERIES, *DOCUMENTS} - {"documents"})
 
 
 class ScoreRequestBody(ScoringRequestBody):
     """Request to score pairs: one query with N documents, or N queries with N documents."""
+
+    form: ClassVar[RequestForm | None] = "score"
 
     text_1: Texts | None = Field(None, description="The queries.")
     text_2: Texts | None = Field(None, description="The documents.")
@@ -34,10 +48,8 @@ class ScoreRequestBody(ScoringRequestBody):
         Raises:
             InvalidRequestError: a side is missing, or the numbers of queries and documents do not match.
         """
-        queries = next((side for side in (self.text_1, self.queries, self.data_1) if side is not None), None)
-        documents = next(
-            (side for side in (self.text_2, self.documents, self.data_2, self.items) if side is not None), None
-        )
+        queries = next((side for side in self._sides(QUERIES).values()), None)
+        documents = next((side for side in self._sides(DOCUMENTS).values()), None)
         if not queries or not documents:
             raise InvalidRequestError(
                 "Both queries and documents are required.", hint="Send text_1 (queries) and text_2 (documents)."
@@ -62,6 +74,17 @@ class ScoreRequestBody(ScoringRequestBody):
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about values that were changed or ignored."""
-        raised = [] if self.max_length else prompt_tokens_warnings(self.truncate_prompt_tokens)
-        return [*super().warnings, *raised]
+        """Warnings about fields that were ignored and values that were changed."""
+        warnings = super().warnings
+        for names in (QUERIES, DOCUMENTS):
+            sides = list(self._sides(names).items())
+            for name, texts in sides[1:]:
+                warnings += beside(name, texts, *sides[0])
+        prompt_tokens = positive_or_none(self.truncate_prompt_tokens)
+        if self.max_length:
+            return [*warnings, *beside("truncate_prompt_tokens", prompt_tokens, "max_length", self.max_length)]
+        return [*warnings, *prompt_tokens_warnings(self.truncate_prompt_tokens)]
+
+    def _sides(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Return the texts of one side by the names under which they were sent, the one that counts first."""
+        return {name: texts for name in names if (texts := getattr(self, name)) is not None}

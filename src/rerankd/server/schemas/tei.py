@@ -7,27 +7,47 @@ with the status 422 that TEI gives invalid requests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from rerankd.errors import InvalidRequestError
 from rerankd.server.schemas.base import ScoringRequestBody, check_count, positive_or_none
 from rerankd.server.schemas.dialects import EmptyDocumentsError
+from rerankd.server.schemas.field_support import RequestForm
 from rerankd.server.schemas.text import Text
 from rerankd.settings import Settings
 from rerankd.types import Document, TruncationOverrides
 
 
-class TeiRequestBody(ScoringRequestBody):
-    """Request to rank texts, as text-embeddings-inference takes it."""
+class _TruncatedBody(ScoringRequestBody):
+    """Body with the fields of text-embeddings-inference for texts that are too long."""
 
-    query: Text = Field(description="The query.")
-    texts: list[str] = Field(description="The documents to rank.", json_schema_extra={"minItems": 1})
     truncate: bool | None = Field(None, description="Set to false to refuse pairs that are too long.")
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = Field(
         None, description="Side that is truncated."
     )
+
+    def truncation_overrides(self) -> TruncationOverrides:
+        """Return the overrides of the model's truncation."""
+        side: Literal["left", "right"] | None = None
+        if self.truncation_direction:
+            side = "left" if self.truncation_direction.lower() == "left" else "right"
+        return TruncationOverrides(
+            max_length=self.max_length,
+            long_documents=self.long_documents,
+            truncation_side=side,
+            allow_truncation=self.truncate is not False,
+        )
+
+
+class TeiRequestBody(_TruncatedBody):
+    """Request to rank texts, as text-embeddings-inference takes it."""
+
+    form: ClassVar[RequestForm | None] = "tei"
+
+    query: Text = Field(description="The query.")
+    texts: list[str] = Field(description="The documents to rank.", json_schema_extra={"minItems": 1})
     return_text: bool | None = Field(None, description="Set to true to return the texts.")
     top_n: int | None = Field(None, description="Number of documents to return; null, 0 or less for all.")
 
@@ -50,18 +70,6 @@ class TeiRequestBody(ScoringRequestBody):
         """Number of documents to return; None for all."""
         return positive_or_none(self.top_n)
 
-    def truncation_overrides(self) -> TruncationOverrides:
-        """Return the overrides of the model's truncation."""
-        side: Literal["left", "right"] | None = None
-        if self.truncation_direction:
-            side = "left" if self.truncation_direction.lower() == "left" else "right"
-        return TruncationOverrides(
-            max_length=self.max_length,
-            long_documents=self.long_documents,
-            truncation_side=side,
-            allow_truncation=self.truncate is not False,
-        )
-
 
 def _check_pair(query: str, text: str, name: str) -> None:
     """Refuse a pair without any text; an empty query beside a document is scored, as in text-embeddings-inference."""
@@ -79,13 +87,14 @@ _PAIR_SCHEMA = {"type": "array", "items": {"type": "string"}, "minItems": 2, "ma
 _PAIRS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "array", "items": _PAIR_SCHEMA}, _PAIR_SCHEMA]}
 
 
-class PredictRequestBody(ScoringRequestBody):
+class PredictRequestBody(_TruncatedBody):
     """Request to score pairs, as text-embeddings-inference's `/predict` takes it."""
+
+    form: ClassVar[RequestForm | None] = "predict"
 
     inputs: Annotated[list[_Pair], BeforeValidator(_list_of_one_pair)] = Field(
         description="Pairs of a query and a document, or one pair.", json_schema_extra=_PAIRS_SCHEMA
     )
-    truncate: bool | None = Field(None, description="Set to false to refuse pairs that are too long.")
     _is_one_pair: bool = PrivateAttr(False)
 
     @model_validator(mode="wrap")
@@ -113,7 +122,3 @@ class PredictRequestBody(ScoringRequestBody):
         for position, (query, text) in enumerate(self.inputs):
             _check_pair(query, text, f"inputs.{position}")
         return [(query, text) for query, text in self.inputs]
-
-    def truncation_overrides(self) -> TruncationOverrides:
-        """Return the overrides of the model's truncation."""
-        return TruncationOverrides(max_length=self.max_length, allow_truncation=self.truncate is not False)
