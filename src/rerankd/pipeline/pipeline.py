@@ -199,7 +199,7 @@ class Pipeline:
             warnings = self._warnings(model, request)
             scores = ModelScores(name, model.engine.version, truncation, result, warnings=warnings)
         if not allow_truncation:  # the engine checks texts that it encodes, not those with a cached score
-            _check_complete(scores)
+            _check_complete(scores, alone=not any(query for query, _ in groups))
         return scores
 
     def _warnings(self, model: ServedModel, request: RerankRequest) -> tuple[str, ...]:
@@ -231,8 +231,8 @@ def _deadline_error() -> DeadlineExceededError:
     return DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
 
 
-def _check_complete(scores: ModelScores) -> None:
+def _check_complete(scores: ModelScores, *, alone: bool) -> None:
     flat = [score for group in scores.result.scores for score in group]
     position = next((position for position, score in enumerate(flat) if score.truncated), None)
     if position is not None:
-        raise document_too_long(position, scores.truncation)
+        raise document_too_long(position, scores.truncation, alone=alone)

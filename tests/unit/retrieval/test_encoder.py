@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rerankd.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
-from rerankd.retrieval.encoder import ModelEmbedder, open_encoder, read_pooling
+from rerankd.retrieval.encoder import ModelEmbedder, open_encoder
+from rerankd.retrieval.pooling import read_pooling
 
 pytestmark = pytest.mark.slow
 
