@@ -99,11 +99,12 @@ def service_limits(settings: Settings) -> ServiceLimits:
     """Return the parts of the service that nginx has to match."""
     from rerankd.server.body_limiter import BODY_PAUSE_SECONDS
     from rerankd.server.middleware import REQUEST_ID
+    from rerankd.server.routes.embeddings import EMBEDDING_PATHS
     from rerankd.server.routes.rerank import SCORING_PATHS
     from rerankd.server.run import KEEP_ALIVE_SECONDS
 
     return ServiceLimits(
-        scoring_paths=SCORING_PATHS,
+        scoring_paths=(*SCORING_PATHS, *EMBEDDING_PATHS),
         request_id=REQUEST_ID.replace(r"\w", "A-Za-z0-9_"),
         max_body_bytes=int(settings.max_body_mb * 1_000_000),
         body_pause_seconds=BODY_PAUSE_SECONDS,

@@ -56,7 +56,10 @@ def serve(config: Config = None, **flags: Any) -> None:
     say_sources(config)
     service = open_service(settings)
     for name in (settings.model, *settings.preload):  # a wrong path ends the program before the port opens
-        parse_reference(service.pool.reference(service.pool.resolve(name)))
+        if name not in settings.embedding_models:
+            parse_reference(service.pool.reference(service.pool.resolve(name)))
+    for reference in settings.embedding_models.values():
+        parse_reference(reference)
     listener, address = listen_at(settings)
     for name, path in _shown_paths(settings):
         stderr().print(f"{name:8} {address}{path}", highlight=False, soft_wrap=True)

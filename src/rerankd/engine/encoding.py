@@ -119,7 +119,7 @@ class RequestEncoder:
         texts = [documents[positions_of[key][0][1]] for key in missing]
         encoded = self._encoder.encode(query, texts, truncation)
         if not request.request.allow_truncation and (first := _first_truncated(encoded)) is not None:
-            raise document_too_long(positions_of[missing[first]][0][1], truncation)
+            raise document_too_long(positions_of[missing[first]][0][1], truncation, alone=not query)
         pairs = [InFlightPair(key, chunks, request.request.cache) for key, chunks in zip(missing, encoded, strict=True)]
         with self._changed:
             if request in self._in_flight:
@@ -130,10 +130,17 @@ class RequestEncoder:
             self._estimate.update(estimate, sum(pair.tokens for pair in pairs))
 
 
-def document_too_long(position: int, truncation: TruncationOptions) -> InvalidRequestError:
-    """Return the error for a document that would be truncated where truncation is not allowed."""
+def document_too_long(position: int, truncation: TruncationOptions, *, alone: bool = False) -> InvalidRequestError:
+    """Return the error for a document that would be truncated where truncation is not allowed.
+
+    Args:
+        position: position of the document.
+        truncation: truncation of the pairs.
+        alone: True if the document is a text without a query.
+    """
+    name = f"Text {position}" if alone else f"Document {position} with the query"
     return InvalidRequestError(
-        f"Document {position} with the query is longer than {truncation.max_length} tokens, and truncation is off.",
+        f"{name} is longer than {truncation.max_length} tokens, and truncation is off.",
         hint="Allow truncation, or send shorter texts.",
     )
 

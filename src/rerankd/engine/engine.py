@@ -19,7 +19,7 @@ from rerankd.engine.batch_admission import AdmittedRoom, BatchAdmission
 from rerankd.engine.cache import ScoreCache
 from rerankd.engine.encoding import RequestEncoder
 from rerankd.engine.health import STALL_SECONDS, WARM_UP_SECONDS, Health, probe_request, warm_up_requests
-from rerankd.engine.in_flight import InFlight
+from rerankd.engine.in_flight import InFlight, Join
 from rerankd.engine.observer import EngineObserver
 from rerankd.engine.request import EngineRequest, QueryGroup, ScoreRequest
 from rerankd.engine.runner import BatchRunner
@@ -27,7 +27,7 @@ from rerankd.engine.scheduler import Scheduler
 from rerankd.engine.steps import StepLoop
 from rerankd.errors import RequestCancelledError, RerankdError, UnavailableError
 from rerankd.scoring.encoder import TruncationOptions
-from rerankd.scoring.scorer import Scorer
+from rerankd.scoring.scorer import Scorer, best_chunk
 
 _log = logger(__name__)
 
@@ -59,6 +59,7 @@ class Engine:
         version: fingerprint of the model; part of the cache's keys.
         scorer: encoder and backend.
         options: budgets.
+        join: turns the outputs of a pair's chunks into its score; the best of the chunks, unless the model embeds texts.
         cache: score cache; None for none.
         observer: observer of batches, failures and drops, for metrics.
         clock: monotonic seconds.
@@ -76,6 +77,7 @@ class Engine:
         scorer: Scorer,
         options: EngineOptions | None = None,
         *,
+        join: Join = best_chunk,
         cache: ScoreCache | None = None,
         observer: EngineObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -95,7 +97,7 @@ class Engine:
         )
         # Only where batches are padded does a wider choice of lengths pay for the longer wait.
         window = 1.0 if scorer.backend.max_padding is None or scorer.backend.max_batch_pairs == 1 else 2.0
-        self._in_flight = InFlight(Scheduler(window_batches=window, fair=options.fair))
+        self._in_flight = InFlight(Scheduler(window_batches=window, fair=options.fair), join)
         self._changed = threading.Condition()
         self._health = Health(clock)
         self._encoder = RequestEncoder(

@@ -6,16 +6,21 @@ No threads: the engine holds its lock around every call.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rerankd.engine.batch_admission import BatchAdmission
 from rerankd.engine.request import EngineRequest, InFlightPair
-from rerankd.engine.runner import LogitOrError
+from rerankd.engine.runner import OutputOrError
 from rerankd.engine.scheduler import QueuedSequence, Scheduler
 from rerankd.errors import RerankdError
+from rerankd.scoring.encoder import EncodedPair
 from rerankd.scoring.scorer import best_chunk
 from rerankd.types import PairScore
+
+Join = Callable[[Sequence[EncodedPair], Sequence[Any]], PairScore]
+"""Turns the outputs of a pair's chunks into its score."""
 
 
 @dataclass(slots=True)
@@ -40,10 +45,11 @@ class InFlight:
 
     Args:
         scheduler: scheduler that orders the pairs' sequences.
+        join: turns the outputs of a pair's chunks into its score.
     """
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = scheduler
+    def __init__(self, scheduler: Scheduler, join: Join = best_chunk) -> None:
+        self.scheduler, self._join = scheduler, join
         self.unencoded = 0
         self._requests: dict[EngineRequest, None] = {}
         self._priorities = Counter[int]()  # requests by priority
@@ -140,7 +146,7 @@ class InFlight:
         asked = request.request
         self.scheduler.add(request, asked.tenant, sequences, asked.deadline, asked.priority)
 
-    def complete(self, sequences: Iterable[QueuedSequence], outputs: Iterable[LogitOrError]) -> BatchResult:
+    def complete(self, sequences: Iterable[QueuedSequence], outputs: Iterable[OutputOrError]) -> BatchResult:
         """Store the outputs of computed sequences."""
         result = BatchResult()
         scored: list[EngineRequest] = []
@@ -151,7 +157,7 @@ class InFlight:
         return result
 
     def _complete_chunk(
-        self, sequence: QueuedSequence, output: LogitOrError, result: BatchResult
+        self, sequence: QueuedSequence, output: OutputOrError, result: BatchResult
     ) -> list[EngineRequest]:
         """Store one output; returns the requests that got a score by it."""
         pair: InFlightPair = sequence.payload[0]
@@ -163,7 +169,7 @@ class InFlight:
         pair.logits[number] = output
         if len(pair.logits) < len(pair.chunks):
             return []
-        score = best_chunk(pair.chunks, list(pair.logits.values()))
+        score = self._join(pair.chunks, list(pair.logits.values()))
         if pair.cache:
             result.scores[pair.key] = score
         if self._pairs.get(pair.key) is pair:

@@ -71,6 +71,8 @@ class ModelPool:
         strict: True if an unknown name is an error; False if it means the default model.
         max_loaded_bytes: weights in memory at most, in bytes; 0 for no limit. A swap holds both models for a moment.
         pinned: names that are never evicted, besides the default.
+        encoders: references of the embedding models, by name; rankings cannot use these names.
+        encoder_loader: loader of their engines; None where there are none.
         close_seconds: seconds that a model gets to finish its requests when it is unloaded.
         clock: monotonic seconds.
 
@@ -89,6 +91,8 @@ class ModelPool:
         strict: bool = False,
         max_loaded_bytes: int = 0,
         pinned: Iterable[str] = (),
+        encoders: Mapping[str, str] | None = None,
+        encoder_loader: ModelLoader | None = None,
         close_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -98,6 +102,7 @@ class ModelPool:
         self._references = dict(references)
         self._initial = dict(references)  # a swap changes where a model comes from, not what requests may call it
         self._unlisted: dict[str, str] = {}
+        self._encoders, self._encoder_loader = dict(encoders or {}), encoder_loader
         self._loader, self._limit, self._close_seconds, self._clock = loader, max_loaded_bytes, close_seconds, clock
         self._loaded: dict[str, ServedModel] = {}
         self._loading = asyncio.Lock()
@@ -114,6 +119,11 @@ class ModelPool:
     def reference(self, name: str) -> str:
         """Return the reference of a model."""
         return self._references[name]
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """References of the embedding models, by name."""
+        return dict(self._encoders)
 
     @property
     def unlisted(self) -> dict[str, str]:
@@ -153,6 +163,25 @@ class ModelPool:
         if by_reference:
             return by_reference[0]
         raise ModelNotFoundError(f"There is no model {name[:100]!r}.", hint=f"Use one of: {', '.join(self.names)}.")
+
+    def find_encoder(self, name: str | None) -> str:
+        """Return the name of the embedding model that has a name or a reference; of the first one for no name.
+
+        An unknown name is an error even where an unknown reranker is not: vectors of two models do not mix.
+
+        Raises:
+            ModelNotFoundError: no embedding model has it, or there is none.
+        """
+        if not self._encoders:
+            raise ModelNotFoundError(
+                "This service has no embedding model.", hint="Set embedding_models, as name = reference."
+            )
+        for known, reference in self._encoders.items():
+            if not name or name in (known, reference):
+                return known
+        raise ModelNotFoundError(
+            f"There is no embedding model {str(name)[:100]!r}.", hint=f"Use one of: {', '.join(self._encoders)}."
+        )
 
     @asynccontextmanager
     async def lease(self, name: str) -> AsyncIterator[ServedModel]:
@@ -201,7 +230,7 @@ class ModelPool:
             ModelError: it cannot be loaded; nothing is changed then.
             UnavailableError: the pool is closed, or there is no memory for it.
         """
-        if name in self._references or self._unlisted.get(name, reference) != reference:
+        if name in (*self._references, *self._encoders) or self._unlisted.get(name, reference) != reference:
             raise ConflictError(f"There is a model {name[:100]!r} already.", hint="Use another name.")
         self._unlisted[name] = reference
         self._pinned.add(name)
@@ -249,7 +278,7 @@ class ModelPool:
     async def _load_once(self, name: str) -> ServedModel:
         async with self._loading:
             if (model := self._loaded.get(name)) is None:
-                reference = self._references.get(name) or self._unlisted.get(name)
+                reference = self._references.get(name) or self._encoders.get(name) or self._unlisted.get(name)
                 if reference is None:
                     raise ModelNotFoundError(f"There is no model {name[:100]!r} any more.")
                 model = self._loaded[name] = await self._open(name, reference)
@@ -258,10 +287,12 @@ class ModelPool:
     async def _open(self, name: str, reference: str) -> ServedModel:
         if self._closed:
             raise UnavailableError("The service is being closed.", hint="Send the request again.")
-        started = self._clock()
-        files = await asyncio.to_thread(self._loader.find, reference)
+        started, loader = self._clock(), self._loader
+        if name in self._encoders and self._encoder_loader is not None:
+            loader = self._encoder_loader
+        files = await asyncio.to_thread(loader.find, reference)
         await self._make_room(name, files.size)
-        engine, truncation = await asyncio.to_thread(self._loader.open, name, files)
+        engine, truncation = await asyncio.to_thread(loader.open, name, files)
         _log.info("%s (%s) is loaded after %.1f s", name, reference, self._clock() - started)
         return ServedModel(name, reference, files, engine, truncation, last_used=self._clock())
 

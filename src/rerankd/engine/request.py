@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from typing import Any
 
 from rerankd.engine.batch_admission import BatchAdmission
 from rerankd.engine.scheduler import QueuedSequence
@@ -75,7 +76,7 @@ class InFlightPair:
         key: hash of the pair, see `cache.pair_keys`.
         chunks: its sequences; more than one for a long document that is read in chunks.
         cache: True if its score may be cached.
-        logits: logits so far, by the number of the chunk.
+        logits: logits so far, by the number of the chunk; vectors, where the model embeds texts.
         sequences: its chunks in the scheduler.
         requests: requests that wait for it.
         first_request: request that brought it and is charged for its tokens.
@@ -84,7 +85,7 @@ class InFlightPair:
     key: bytes
     chunks: list[EncodedPair]
     cache: bool
-    logits: dict[int, float] = field(default_factory=dict)
+    logits: dict[int, Any] = field(default_factory=dict)
     sequences: list[QueuedSequence] = field(default_factory=list)
     requests: list[EngineRequest] = field(default_factory=list)
     first_request: EngineRequest | None = None

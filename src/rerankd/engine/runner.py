@@ -6,6 +6,9 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from rerankd._common.logging import logger
 from rerankd.engine.admission import RateMeter
 from rerankd.engine.observer import EngineObserver
@@ -20,7 +23,9 @@ MIN_STEP_TOKENS = 256
 FIRST_STEP_TOKENS = 2048
 GROWTH = 1.02
 
-LogitOrError = float | RerankdError
+Output = float | npt.NDArray[np.float32]
+"""Output of the model for one sequence: a logit, or the vector of a text."""
+OutputOrError = Output | RerankdError
 
 
 class BatchRunner:
@@ -69,29 +74,30 @@ class BatchRunner:
         if large or tokens > self._rate.tokens_per_second * seconds:
             self._rate.observe(tokens, seconds)
 
-    def run(self, batches: Sequence[Sequence[EncodedPair]]) -> list[list[LogitOrError]]:
+    def run(self, batches: Sequence[Sequence[EncodedPair]]) -> list[list[OutputOrError]]:
         """Compute batches, each in one backend call unless it fails.
 
         Args:
             batches: pairs of each batch, within `limits`.
 
         Returns:
-            One list per batch, in order: the logit of each sequence, or the error that kept it from getting one.
+            One list per batch, in order: the output of each sequence, or the error that kept it from getting one.
         """
         outputs = list(self._scorer.worker_pool.map(self._compute, batches))
         self._fits = min(self._fits * GROWTH, float(self._ceiling))
         return outputs
 
-    def _compute(self, backend: Backend, batch: Sequence[EncodedPair], *, is_retry: bool = False) -> list[LogitOrError]:
+    def _compute(self, backend: Backend, batch: Sequence[EncodedPair], *, is_retry: bool = False) -> list[OutputOrError]:
         started = self._clock()
         try:
-            logits: list[float] = backend.logits(batch).tolist()
-            if len(logits) != len(batch):
-                raise ValueError(f"the backend returned {len(logits)} logits for {len(batch)} pairs")
+            computed = backend.logits(batch)
+            outputs: list[Output] = computed.tolist() if computed.ndim == 1 else list(computed)
+            if len(outputs) != len(batch):
+                raise ValueError(f"the backend returned {len(outputs)} logits for {len(batch)} pairs")
         except Exception as error:  # any error of a backend: the batch is searched for the pair that causes it
             return self._bisect(error, backend, batch, is_retry=is_retry)
         self._observe(backend, batch, self._clock() - started)
-        return [logit if math.isfinite(logit) else non_finite_error(1) for logit in logits]
+        return [output if _is_finite(output) else non_finite_error(1) for output in outputs]
 
     def _observe(self, backend: Backend, batch: Sequence[EncodedPair], seconds: float) -> None:
         tokens = sum(map(len, batch))
@@ -100,7 +106,7 @@ class BatchRunner:
 
     def _bisect(
         self, error: Exception, backend: Backend, batch: Sequence[EncodedPair], *, is_retry: bool
-    ) -> list[LogitOrError]:
+    ) -> list[OutputOrError]:
         """Compute the halves of a batch that failed, down to the single pairs that cannot be computed."""
         memory = out_of_memory(error)
         if memory:
@@ -133,6 +139,10 @@ class BatchRunner:
         # A backend's message may contain paths or texts: it goes to the log, not to the client.
         _log.error("%s: the backend failed on a pair of %d tokens", self._model, tokens, exc_info=error)
         return ScoringError("The model failed on one of the pairs.", hint="The server's log has the cause.")
+
+
+def _is_finite(output: Output) -> bool:
+    return math.isfinite(output) if isinstance(output, float) else bool(np.isfinite(output).all())
 
 
 def out_of_memory(error: BaseException) -> bool:

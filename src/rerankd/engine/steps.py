@@ -16,9 +16,9 @@ from rerankd.engine.health import Health
 from rerankd.engine.in_flight import InFlight
 from rerankd.engine.observer import EngineObserver
 from rerankd.engine.request import EngineRequest
-from rerankd.engine.runner import BatchRunner, LogitOrError
+from rerankd.engine.runner import BatchRunner, OutputOrError
 from rerankd.engine.scheduler import QueuedSequence
-from rerankd.errors import DeadlineExceededError, UnavailableError
+from rerankd.errors import DeadlineExceededError, RerankdError, UnavailableError
 from rerankd.scoring.encoder import EncodedPair
 from rerankd.types import PairScore
 
@@ -168,18 +168,18 @@ class StepLoop:
             if step is not None:
                 return step
 
-    def _postprocess(self, step: Step, outputs: list[list[LogitOrError]], generation: int) -> None:
+    def _postprocess(self, step: Step, outputs: list[list[OutputOrError]], generation: int) -> None:
         """Store the outputs of a step and answer the requests that are finished."""
-        logits = list(chain.from_iterable(outputs))
+        flat = list(chain.from_iterable(outputs))
         seconds = self._clock() - self.running_since
         with self._changed:
             if generation != self._health.generation:
                 return
             self.running = None
-            if any(isinstance(logit, float) for logit in logits):
+            if not all(isinstance(output, RerankdError) for output in flat):
                 self._health.succeed()
                 self._runner.measure(step.tokens, seconds)
-            result = self._in_flight.complete(step.sequences, logits)
+            result = self._in_flight.complete(step.sequences, flat)
             self._changed.notify_all()
         if result.dropped:
             self._observer.dropped(self._name, result.dropped, "failed")

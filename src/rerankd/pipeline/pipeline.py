@@ -222,7 +222,7 @@ class Pipeline:
                 raise
             scores = ModelScores(name, model.engine.version, asked.truncation, result, warnings=warnings)
         if not asked.allow_truncation:  # the engine checks texts that it encodes, not those with a cached score
-            _check_complete(scores)
+            _check_complete(scores, alone=not any(query for query, _ in groups))
         return scores
 
     def _warnings(self, model: ServedModel, request: RerankRequest, truncation: TruncationOptions) -> tuple[str, ...]:
@@ -303,8 +303,8 @@ def deadline_error() -> DeadlineExceededError:
     return DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
 
 
-def _check_complete(scores: ModelScores) -> None:
+def _check_complete(scores: ModelScores, *, alone: bool) -> None:
     flat = [score for group in scores.result.scores for score in group]
     position = next((position for position, score in enumerate(flat) if score.truncated), None)
     if position is not None:
-        raise document_too_long(position, scores.truncation)
+        raise document_too_long(position, scores.truncation, alone=alone)

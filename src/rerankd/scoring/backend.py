@@ -55,7 +55,7 @@ class Backend(Protocol):
         ...
 
     def logits(self, pairs: Sequence[EncodedPair]) -> npt.NDArray[np.float32]:
-        """Return the logits of a batch, shape (pairs,), float32."""
+        """Return the logits of a batch, shape (pairs,), float32; a text encoder its vectors, (pairs, dimensions)."""
         ...
 
     def release(self) -> None:

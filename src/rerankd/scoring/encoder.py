@@ -149,6 +149,11 @@ class PairEncoder:
         self._process = os.getpid()
 
     @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer; not to be changed."""
+        return self._tokenizer
+
+    @property
     def special(self) -> int:
         """Number of tokens in a pair that are not of the query or the document."""
         return self._layout(None).special

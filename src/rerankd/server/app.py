@@ -22,12 +22,14 @@ from rerankd.server.paths import CONSOLE, closest_path
 from rerankd.server.request_parsing import first_fault
 from rerankd.server.routes.cases import case_router
 from rerankd.server.routes.docs import docs_router
+from rerankd.server.routes.embeddings import embedding_router
 from rerankd.server.routes.feedback import feedback_router
 from rerankd.server.routes.health import health_router
 from rerankd.server.routes.jobs import job_router
 from rerankd.server.routes.models import model_router
 from rerankd.server.routes.rerank import rerank_router
 from rerankd.server.routes.search import search_router
+from rerankd.server.routes.tokenize import tokenize_router
 from rerankd.server.service import Service
 
 
@@ -106,6 +108,8 @@ def create_app(
 def _api_routers(service: Service) -> tuple[APIRouter, ...]:
     return (
         rerank_router(service),
+        embedding_router(service),
+        tokenize_router(service),
         job_router(service),
         feedback_router(service),
         case_router(service),

@@ -22,6 +22,7 @@ from rerankd.server.browser_guard import BrowserGuard
 from rerankd.server.context import RequestContext, current_request
 from rerankd.server.paths import canonical_path, is_console
 from rerankd.server.response_writer import ResponseWriter
+from rerankd.server.routes.embeddings import EMBEDDING_PATHS
 from rerankd.server.routes.rerank import SCORING_PATHS
 from rerankd.server.service import Service
 
@@ -31,7 +32,7 @@ OPEN_PATHS = frozenset(
     {"/livez", "/readyz", "/health", "/ping", "/infinity/health", "/infinity/v1/health", "/v1/cluster/auth"}
 )
 QUIET_PATHS = OPEN_PATHS | {"/metrics"}
-_SELF_METERED = frozenset(SCORING_PATHS)  # they are counted with their tokens, once their dialect is known
+_SELF_METERED = frozenset((*SCORING_PATHS, *EMBEDDING_PATHS))  # they are counted with their tokens, once their dialect is known
 REFUSAL_STATUSES = frozenset({401, 403, 408, 413, 415, 429, 503})
 VOYAGE_PREFIX = "/voyage/"
 REQUEST_ID = r"^[\w.:-]{1,128}$"

@@ -42,6 +42,14 @@ def model_card(service: Service, name: str) -> dict[str, Any]:
     return card
 
 
+def encoder_card(service: Service, name: str) -> dict[str, Any]:
+    """Return the card of an embedding model, loaded or not; Xinference's clients read `model_type`."""
+    card = model_card(service, name) | {"model_type": "embedding"}
+    if (model := service.pool.loaded.get(name)) is not None:
+        card["dimensions"] = model.files.manifest.architecture.hidden
+    return card
+
+
 def computation(backend: Backend) -> dict[str, str]:
     """Return how a model is computed, and why so."""
     return {

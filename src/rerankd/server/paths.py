@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection
 from itertools import pairwise
 
-VERSIONS = frozenset({"v1", "v2"})
+VERSIONS = frozenset({"v1", "v2", "v3"})
 
 
 CONSOLE = "/console"

@@ -33,6 +33,7 @@ from rerankd.server.trace_service import TraceService
 from rerankd.settings import Settings
 from rerankd.traces.writer import TraceWriter
 from rerankd.wiring.dependencies import DependencyMonitor, open_dependencies
+from rerankd.wiring.embedding import EncoderLoader
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from rerankd.wiring.experiments import instance_name, open_experiment_sync
 from rerankd.wiring.registry import open_alias_follower
@@ -247,7 +248,7 @@ def open_service(
         InvalidRequestError: settings contradict each other.
     """
     metrics = Metrics()
-    pool = open_pool(settings, loader(settings, metrics))
+    pool = open_pool(settings, loader(settings, metrics), EncoderLoader(settings, metrics))
     keys = KeyRing(
         settings.api_keys,
         Path(settings.api_keys_file) if settings.api_keys_file else None,

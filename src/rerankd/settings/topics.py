@@ -116,12 +116,17 @@ class ServedModelSettings(BaseModel):
     models: dict[str, str] = Field(
         default_factory=dict, description="additional models, as name = reference; loaded on first use"
     )
+    embedding_models: dict[str, str] = Field(
+        default_factory=dict,
+        description="text encoders to serve at /v1/embeddings and /embed, as name = reference (a folder or org/name), "
+        "loaded on first use; a request that names none gets the first",
+    )
     instructions: dict[str, Annotated[str, Field(max_length=MAX_INSTRUCTION)]] = Field(
         default_factory=dict,
         description="instructions of single models, as name = instruction, in place of the setting instruction; write "
         "JSON where an instruction holds a comma",
     )
-    preload: list[str] = Field(default_factory=list, description="names in `models` to load at startup")
+    preload: list[str] = Field(default_factory=list, description="names in `models` and `embedding_models` to load at startup")
     strict_models: bool = Field(False, description="answer 404 to unknown model names instead of using `model`")
     max_loaded_mb: int = Field(
         0, ge=0, description="memory for model weights in MB; least recently used models are unloaded; 0 for no limit"

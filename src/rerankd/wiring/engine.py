@@ -70,6 +70,17 @@ def truncation_options(settings: Settings, files: ModelFiles, name: str, *aliase
     )
 
 
+def engine_options(settings: Settings) -> EngineOptions:
+    """Return the budgets that the settings give every engine."""
+    return EngineOptions(
+        settings.max_batch_tokens,
+        settings.batch_ms / 1000,
+        settings.max_queue_seconds,
+        settings.fairness,
+        settings.cache_shared,
+    )
+
+
 class SettingsLoader(ModelLoader):
     """Loader of engines with the options of the settings; all engines share one cache.
 
@@ -99,13 +110,7 @@ class SettingsLoader(ModelLoader):
             name,
             model_fingerprint(files, backend),
             Scorer(PairEncoder(files.tokenizer(), files.manifest.template), backend),
-            EngineOptions(
-                settings.max_batch_tokens,
-                settings.batch_ms / 1000,
-                settings.max_queue_seconds,
-                settings.fairness,
-                settings.cache_shared,
-            ),
+            engine_options(settings),
             cache=self._cache,
             observer=self._observer,
         )
@@ -126,8 +131,13 @@ class SettingsLoader(ModelLoader):
         return open_compiled(files, use)
 
 
-def open_pool(settings: Settings, loader: ModelLoader) -> ModelPool:
+def open_pool(settings: Settings, loader: ModelLoader, encoder_loader: ModelLoader | None = None) -> ModelPool:
     """Return the pool of the models that the settings name; nothing is loaded yet.
+
+    Args:
+        settings: settings of the service.
+        loader: loader of rerankers.
+        encoder_loader: loader of embedding models; None where none are served.
 
     Raises:
         InvalidRequestError: settings contradict each other.
@@ -138,7 +148,12 @@ def open_pool(settings: Settings, loader: ModelLoader) -> ModelPool:
         name = _short_name(default, references)
         references = {name: default, **references}
         default = name
-    unknown = [name for name in settings.preload if name not in references]
+    encoders = settings.embedding_models
+    if taken := next((name for name in encoders if name in references), None):
+        raise InvalidRequestError(
+            f"{taken!r} is a name in embedding_models and of a reranker.", hint="Give the embedding model another name."
+        )
+    unknown = [name for name in settings.preload if name not in (*references, *encoders)]
     if unknown:
         raise InvalidRequestError(f"preload names {unknown[0]!r}, which is not in models.", hint="Add it to models.")
     return ModelPool(
@@ -147,6 +162,8 @@ def open_pool(settings: Settings, loader: ModelLoader) -> ModelPool:
         loader,
         strict=settings.strict_models,
         pinned=settings.preload,
+        encoders=encoders if encoder_loader is not None else None,
+        encoder_loader=encoder_loader,
         max_loaded_bytes=settings.max_loaded_mb * 1_000_000,
         close_seconds=settings.shutdown_seconds,
     )

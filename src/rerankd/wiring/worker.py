@@ -131,7 +131,8 @@ class WorkerProcess:
 
     async def _open(self) -> None:
         settings = self._settings
-        eager = dict.fromkeys([self.pool.default, *settings.preload])
+        rerankers = [name for name in settings.preload if name not in settings.embedding_models]  # jobs embed nothing
+        eager = dict.fromkeys([self.pool.default, *rerankers])
         await self.follower.begin(eager)
         self.follower.start()
         for name in eager:

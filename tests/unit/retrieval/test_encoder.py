@@ -8,43 +8,13 @@ import numpy as np
 import pytest
 
 from rerankd.errors import CorruptModelError, ModelNotFoundError, UnsupportedModelError
-from rerankd.retrieval.encoder import ModelEmbedder, open_encoder, read_pooling
+from rerankd.retrieval.encoder import ModelEmbedder, open_encoder
+from rerankd.retrieval.pooling import read_pooling
+from tests.encoders import make_encoder
 
 pytestmark = pytest.mark.slow
 
 TEXTS = ["手机的保修期为一年", "the warranty of phones", "pandas eat bamboo and nothing else at all"]
-
-
-def make(folder: Path, family: str, pooling: str) -> Path:
-    """Return a small random encoder as sentence-transformers keeps it, with the bundled model's tokenizer."""
-    import torch
-    import transformers
-
-    from rerankd.models.reference import bundled_folder
-
-    tokenizer = (bundled_folder("mini") / "tokenizer.json").read_bytes()
-    size = len(json.loads(tokenizer)["model"]["vocab"]) + 8
-    shape: dict[str, Any] = {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-    }
-    torch.manual_seed(1)
-    if family == "bert":
-        model: Any = transformers.BertModel(transformers.BertConfig(vocab_size=size, **shape))
-    else:
-        config = transformers.XLMRobertaConfig(vocab_size=size, max_position_embeddings=514, pad_token_id=1, **shape)
-        model = transformers.XLMRobertaModel(config)
-    for parameter in model.parameters():
-        parameter.data *= 4
-    model.save_pretrained(folder)
-    (folder / "tokenizer.json").write_bytes(tokenizer)
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(
-        json.dumps({"pooling_mode_mean_tokens": pooling == "mean", "pooling_mode_cls_token": pooling == "cls"})
-    )
-    return folder
 
 
 def reference(folder: Path, family: str, pooling: str, prefix: str) -> Any:
@@ -68,7 +38,7 @@ def reference(folder: Path, family: str, pooling: str, prefix: str) -> Any:
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_vectors_are_those_of_transformers(tmp_path: Path, family: str, pooling: str) -> None:
-    folder = make(tmp_path / "encoder", family, pooling)
+    folder = make_encoder(tmp_path / "encoder", family, pooling)
     expected = reference(folder, family, pooling, "query: ")
     exact = ModelEmbedder(folder, "e", ("query: ", "passage: "), precision="fp32")
     assert np.abs(exact.embed(TEXTS, "query") - expected).max() < 1e-4
@@ -81,11 +51,19 @@ def test_vectors_are_those_of_transformers(tmp_path: Path, family: str, pooling:
     assert small.embed([], "query").shape == (0, 32)
 
 
+def test_special_tokens_are_those_of_the_tokenizer_and_texts_hold_none(tmp_path: Path) -> None:
+    folder = make_encoder(tmp_path / "encoder", "xlm-roberta", "mean", special_tokens=True)
+    exact = ModelEmbedder(folder, "e", precision="fp32")
+    assert np.abs(exact.embed(TEXTS, "query") - reference(folder, "xlm-roberta", "mean", "")).max() < 1e-4
+    ending, spaced = exact.embed(["a </s> b", "a < /s> b"], "query")
+    assert np.array_equal(ending, spaced)
+
+
 @pytest.mark.slow
 def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError):
         open_encoder("mini")
-    folder = make(tmp_path / "encoder", "bert", "mean")
+    folder = make_encoder(tmp_path / "encoder", "bert", "mean")
     (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
     with pytest.raises(UnsupportedModelError, match="pooling_mode_max_tokens"):
         read_pooling(folder)

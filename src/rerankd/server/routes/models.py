@@ -16,7 +16,7 @@ from rerankd.errors import (
     UnsupportedModelError,
 )
 from rerankd.server.context import current_request
-from rerankd.server.model_cards import STARTED, computation, model_card
+from rerankd.server.model_cards import STARTED, computation, encoder_card, model_card
 from rerankd.server.request_parsing import read_body
 from rerankd.server.responses import json_response
 from rerankd.server.schemas.models import SwapRequestBody
@@ -34,11 +34,14 @@ class ModelRoutes:
 
     async def list(self) -> Response:
         """List all models, loaded or not."""
-        return json_response({"object": "list", "data": [model_card(self._service, name) for name in self._pool.names]})
+        cards = [model_card(self._service, name) for name in self._pool.names]
+        cards += [encoder_card(self._service, name) for name in self._pool.encoders]
+        return json_response({"object": "list", "data": cards})
 
     async def list_for_infinity(self) -> Response:
         """List all models as Infinity does, with the state of their queues."""
         cards = [self._infinity_card(name) for name in self._pool.names]
+        cards += [self._infinity_card(name) | {"capabilities": ["embed"]} for name in self._pool.encoders]
         return json_response({"object": "list", "data": cards})
 
     def _infinity_card(self, name: str) -> dict[str, Any]:
@@ -65,6 +68,8 @@ class ModelRoutes:
         """Return one model, by its name or its reference."""
         if not name:  # /v1/models/ is the list
             return await self.list()
+        if name in (*self._pool.encoders, *self._pool.encoders.values()):
+            return json_response(encoder_card(self._service, self._pool.find_encoder(name)) | {"id": name})
         return json_response(model_card(self._service, self._pool.find(name)) | {"id": name})
 
     async def cluster_auth(self) -> Response:
@@ -83,6 +88,7 @@ class ModelRoutes:
                     "model_dtype": model.engine.scorer.backend.precision,
                     "served_model_name": model.name,
                     "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
+                    **({"embedding_models": list(self._pool.encoders)} if self._pool.encoders else {}),
                     "max_concurrent_requests": 512,
                     "max_input_length": model.truncation.max_length,
                     "max_batch_tokens": settings.max_batch_tokens,
@@ -100,6 +106,11 @@ class ModelRoutes:
     async def swap(self, request: Request, name: str) -> Response:
         """Serve another model under a name: a zero-downtime model swap. Requires an admin key."""
         self._check_admin()
+        if name in self._pool.encoders:
+            raise InvalidRequestError(
+                f"{name} is an embedding model, and vectors of two models do not mix.",
+                hint="Serve the other model under a name of its own: add it to embedding_models.",
+            )
         self._check_exists(name)
         body = await read_body(request, SwapRequestBody, self._service.settings)
         try:
@@ -116,7 +127,8 @@ class ModelRoutes:
     async def unload(self, name: str) -> Response:
         """Unload a model; the next request for it loads it again. Requires an admin key."""
         self._check_admin()
-        self._check_exists(name)
+        if name not in self._pool.encoders:
+            self._check_exists(name)
         return json_response({"id": name, "unloaded": await self._pool.unload(name)})
 
     def _check_admin(self) -> None:

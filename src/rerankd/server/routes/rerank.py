@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from rerankd.pipeline.pipeline import unknown_model_warnings
+from rerankd.pipeline.scores import ModelScores
 from rerankd.ranking.activation import activate
 from rerankd.ranking.order import usage_of
 from rerankd.server.auth.usage import UsageMeter
@@ -28,7 +29,7 @@ from rerankd.server.schemas.tei import PredictRequestBody, TeiRequestBody
 from rerankd.server.service import Service
 from rerankd.types import PairScore, RerankRequest, RerankResult
 
-UNION_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking")
+UNION_PATHS = ("/rerank", "/v1/rerank", "/v2/rerank", "/v3/rerank", "/reranking", "/v1/reranking")
 INVOCATIONS_PATH = "/invocations"
 TEI_PATHS = ("/", INVOCATIONS_PATH)
 INFINITY_PATHS = ("/infinity/rerank", "/infinity/v1/rerank")
@@ -165,11 +166,14 @@ class RerankRoutes:
         warnings = [*body.warnings, *scores.warnings, *unknown_model_warnings(service.pool, body.model)]
         warnings += dialects.truncation_warnings(usage.truncated, usage.pairs)
         logits = [by_position[position].raw_score for position in range(len(pairs))]
-        return await self._respond(
-            _score_content(body, template, logits, scores.model, usage.tokens, warnings),
-            _Cost(scores.model, scores.version, scores.experiment_label, result.computed_tokens, result.timings),
-            warnings,
-        )
+        content = _score_content(body, template, logits, scores.model, usage.tokens, warnings)
+        return await self._respond_scores(content, scores, warnings)
+
+    async def _respond_scores(self, content: Any, scores: ModelScores, warnings: Sequence[str]) -> Response:
+        """Return the response to a request that was scored and not ranked."""
+        tokens, timings = scores.result.computed_tokens, scores.result.timings
+        cost = _Cost(scores.model, scores.version, scores.experiment_label, tokens, timings)
+        return await self._respond(content, cost, warnings)
 
     async def _respond(self, content: Any, cost: _Cost, warnings: Sequence[str]) -> Response:
         """Settle the charge, note the cost in log, trace and metrics, and return the response."""
@@ -234,7 +238,10 @@ def _body_schema(*models: type[BaseModel]) -> dict[str, Any]:
 def rerank_router(service: Service) -> APIRouter:
     """Return the routes that rank and score."""
     router, routes = APIRouter(tags=["rerank"]), RerankRoutes(service)
-    union = "Rank documents for clients of Cohere v1 and v2, Jina, vLLM, Xinference and llama.cpp; with texts, of TEI."
+    union = (
+        "Rank documents for clients of Cohere v1 and v2, Jina, vLLM, Xinference, llama.cpp and OpenVINO Model Server; "
+        "with texts, of TEI."
+    )
     rerank: list[tuple[Sequence[str], str, tuple[type[BaseModel], ...]]] = [
         (UNION_PATHS, union, (RerankRequestBody, TeiRequestBody)),
         (TEI_PATHS[:1], "Rank texts for clients of text-embeddings-inference.", (TeiRequestBody,)),
