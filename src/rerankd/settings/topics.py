@@ -99,6 +99,7 @@ class ServerSettings(BaseModel):
         description="host names that requests may be for, such as rank.example.com or *.example.com; if empty, any, "
         "but without API keys on a loopback address only loopback names",
     )
+    mcp: bool = Field(False, description="serve tools for agents at /mcp (MCP over streamable HTTP; extra mcp)")
     trusted_proxies: list[str] = Field(
         default_factory=lambda: ["127.0.0.1", "::1"],
         description="addresses and networks whose X-Forwarded-For header is trusted; [] for none",
