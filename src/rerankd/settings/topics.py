@@ -329,6 +329,8 @@ class LoggingSettings(BaseModel):
     otel_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="OTLP/HTTP endpoint for OpenTelemetry spans; empty for none"
     )
+    otel_texts: bool = Field(False, description="put queries, texts and answers into spans, cut to 2,000 characters")
+    otel_documents: int = Field(20, ge=0, le=100, description="documents that a span describes, by id and score")
 
 
 TOPICS: tuple[type[BaseModel], ...] = (
