@@ -42,6 +42,7 @@ from rerankd.cli import (
     index,
     jobs,
     keys,
+    mcp,
     models,
     monitor,
     rag,
@@ -121,6 +122,7 @@ app.command()(rag.search)
 app.command()(rag.ask)
 app.command()(serve.serve)
 app.command()(console.console)
+app.command()(mcp.mcp)
 app.command()(worker.worker)
 app.add_typer(index.app, name="index")
 app.add_typer(serve.config_app, name="config")

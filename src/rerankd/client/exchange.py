@@ -19,6 +19,7 @@ import orjson
 from rerankd import __version__, errors
 from rerankd._common.backoff import Backoff
 from rerankd._common.retry_after import read_retry_after
+from rerankd._common.trace_context import trace_headers
 from rerankd.errors import InvalidRequestError, RerankdError, RetryableError, UnavailableError
 
 T = TypeVar("T")
@@ -135,7 +136,7 @@ class Exchange:
             headers: headers in addition to the usual ones.
         """
         all_headers = self.headers.copy()
-        all_headers.update(headers or {})
+        all_headers.update(trace_headers() | dict(headers or {}))
         if timeout is not None:
             all_headers["X-Request-Timeout"] = f"{timeout:.3f}"
         connect = CONNECT_SECONDS if timeout is None else min(CONNECT_SECONDS, timeout)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from rerankd._common.proxies import uses_proxies
+from rerankd._common.trace_context import trace_headers
 from rerankd.errors import RerankdError, UnavailableError
 from rerankd.retrieval.chat_answer import read_answer, reason_of
 from rerankd.retrieval.retries import BACKOFF, RETRIED_STATUSES, retry_after_of
@@ -106,7 +107,9 @@ class ChatModel:
         url = f"{options.url.rstrip('/')}/chat/completions"
         try:
             while True:
-                async with self._http.stream("POST", url, json=self._body(messages)) as response:
+                async with self._http.stream(
+                    "POST", url, json=self._body(messages), headers=trace_headers()
+                ) as response:
                     if response.status_code != 200:
                         refused = await response.aread()
                         if response.status_code == 400 and self._adapt(reason_of(refused)):

@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
+from rerankd._common.trace_context import trace_headers
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.retrieval.retries import BACKOFF, RETRIED_STATUSES, retry_after_of
 
@@ -137,7 +138,7 @@ class EndpointEmbedder:
         """Send a request, and again while the endpoint is busy and attempts are left."""
         failures = 0
         while True:
-            response = self._http.post(self._url, json=body)
+            response = self._http.post(self._url, json=body, headers=trace_headers())
             failures += 1
             if response.status_code not in RETRIED_STATUSES or failures == BACKOFF.attempts:
                 return response

@@ -13,6 +13,7 @@ import orjson
 from rerankd._common.json_parsing import parse_json
 from rerankd._common.logging import logger
 from rerankd._common.proxies import uses_proxies
+from rerankd._common.trace_context import trace_headers
 from rerankd._common.validation import plain_metadata
 from rerankd.errors import InvalidRequestError, UnavailableError
 from rerankd.retrieval.retriever import DEFAULT_K, with_score
@@ -116,7 +117,7 @@ class ExternalRetriever:
         address = mapping.url.replace("{k}", str(k)).replace("{query}", quote(query, safe=""))
         body = _fill(self._body, query, k) if mapping.method == "POST" else None
         try:
-            response = self._http.request(mapping.method, address, json=body)
+            response = self._http.request(mapping.method, address, json=body, headers=trace_headers())
             response.raise_for_status()
             if len(response.content) > MAX_RESPONSE:
                 raise self._unavailable(f"its response exceeds {MAX_RESPONSE // 1_000_000} MB")

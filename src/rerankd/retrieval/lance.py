@@ -222,6 +222,23 @@ class LanceIndex:
             rows: list[dict[str, Any]] = search.limit(len(self) or 1).to_arrow().to_pylist()
         return sorted(rows, key=lambda row: (row["source"], row["part"]))
 
+    def read(self, identity: str) -> Document | None:
+        """Return a passage by its id; None if there is none."""
+        rows = self._read_rows(1, condition=f"id = {_quoted(identity)}")
+        return rows[0] if rows else None
+
+    def page(self, offset: int, limit: int) -> list[Document]:
+        """Return the passages from a position on, in the order in which the index holds them."""
+        return self._read_rows(limit, offset)
+
+    def _read_rows(self, limit: int, offset: int = 0, condition: str = "") -> list[Document]:
+        with self._reading():
+            with self._lock:
+                self._passages.checkout_latest()
+            search = self._passages.search().select(["id", "source", "text", "metadata"])
+            search = search.where(condition) if condition else search
+            return [_plain_document(row) for row in search.offset(offset).limit(limit).to_list()]
+
     def close(self) -> None:
         """Close the embedder."""
         if self._embedder is not None:
@@ -280,8 +297,11 @@ def _reason(error: Exception) -> str:
 
 
 def _document(row: dict[str, Any], score: float) -> Document:
-    metadata = orjson.loads(row["metadata"])
-    return with_score(Document(row["text"], row["id"], {**metadata, "source": row["source"]}), float(score))
+    return with_score(_plain_document(row), float(score))
+
+
+def _plain_document(row: dict[str, Any]) -> Document:
+    return Document(row["text"], row["id"], {**orjson.loads(row["metadata"]), "source": row["source"]})
 
 
 def _quoted(text: str) -> str:

@@ -206,6 +206,28 @@ class MilvusIndex:
         rows = self._query_all(PASSAGES, condition, ["id", "source", "part", "digest", "text", "metadata"])
         return sorted(rows, key=lambda row: (row["source"], row["part"]))
 
+    def read(self, identity: str) -> Document | None:
+        """Return a passage by its id; None if there is none."""
+        rows = self._read_rows(1, 0, f"id == {orjson.dumps(identity).decode()}")
+        return rows[0] if rows else None
+
+    def page(self, offset: int, limit: int) -> list[Document]:
+        """Return the passages from a position on, in the order in which the index holds them.
+
+        Raises:
+            UnavailableError: Milvus cannot be reached, or skips no more than 16,384 passages.
+        """
+        return self._read_rows(limit, offset, "part >= 0")
+
+    def _read_rows(self, limit: int, offset: int, condition: str) -> list[Document]:
+        columns = ["id", "source", "text", "metadata"]
+        rows = self._call(
+            lambda: self._client.query(PASSAGES, filter=condition, output_fields=columns, limit=limit, offset=offset)
+        )
+        return [
+            Document(row["text"], row["id"], {**orjson.loads(row["metadata"]), "source": row["source"]}) for row in rows
+        ]
+
     def _call(self, operation: Callable[[], Result]) -> Result:
         try:
             return operation()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rerankd.ranking.order import RRF_CONSTANT, SCORE
 from rerankd.types import Document
@@ -28,6 +28,24 @@ class Retriever(Protocol):
 
     def close(self) -> None:
         """Release connections and files."""
+        ...
+
+
+@runtime_checkable
+class PassageReader(Protocol):
+    """A first stage whose passages can be read one by one. Thread-safe."""
+
+    def read(self, identity: str) -> Document | None:
+        """Return a passage by its id; None if there is none."""
+        ...
+
+    def page(self, offset: int, limit: int) -> list[Document]:
+        """Return the passages from a position on, in the order in which the index holds them.
+
+        Args:
+            offset: number of passages to skip.
+            limit: number of passages to return.
+        """
         ...
 
 

@@ -26,7 +26,9 @@ from rerankd.server.routes.embeddings import embedding_router
 from rerankd.server.routes.feedback import feedback_router
 from rerankd.server.routes.health import health_router
 from rerankd.server.routes.jobs import job_router
+from rerankd.server.routes.mcp import McpEndpoint, running
 from rerankd.server.routes.models import model_router
+from rerankd.server.routes.passages import passage_router
 from rerankd.server.routes.rerank import rerank_router
 from rerankd.server.routes.search import search_router
 from rerankd.server.routes.tokenize import tokenize_router
@@ -52,7 +54,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         startup = asyncio.create_task(service.start())
-        yield
+        async with running(mcp):
+            yield
         await service.close()
         await startup
 
@@ -67,7 +70,10 @@ def create_app(
         responses={"4XX": {"description": "The request is refused; the body says why."}},
     )
     app.state.service = service
+    mcp = McpEndpoint(app, service.settings) if api and service.settings.mcp else None
     routers = (*(_api_routers(service) if api else ()), health_router(service), *pages)
+    if mcp is not None:
+        routers = (*routers, mcp.router())
     for router in routers:
         app.include_router(router)
     routes = app.state.routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
@@ -114,6 +120,7 @@ def _api_routers(service: Service) -> tuple[APIRouter, ...]:
         feedback_router(service),
         case_router(service),
         search_router(service),
+        passage_router(service),
         model_router(service),
         docs_router(),
     )

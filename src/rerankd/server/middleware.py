@@ -20,7 +20,7 @@ from rerankd.server.background import Callback, pending_callbacks
 from rerankd.server.body_limiter import BodyBudget, BodyLimiter
 from rerankd.server.browser_guard import BrowserGuard
 from rerankd.server.context import RequestContext, current_request
-from rerankd.server.paths import canonical_path, is_console
+from rerankd.server.paths import MCP, canonical_path, is_console
 from rerankd.server.response_writer import ResponseWriter
 from rerankd.server.routes.embeddings import EMBEDDING_PATHS
 from rerankd.server.routes.rerank import SCORING_PATHS
@@ -32,7 +32,8 @@ OPEN_PATHS = frozenset(
     {"/livez", "/readyz", "/health", "/ping", "/infinity/health", "/infinity/v1/health", "/v1/cluster/auth"}
 )
 QUIET_PATHS = OPEN_PATHS | {"/metrics"}
-_SELF_METERED = frozenset((*SCORING_PATHS, *EMBEDDING_PATHS))  # they are counted with their tokens, once their dialect is known
+# Counted with their tokens, once their dialect is known; messages of MCP, as the requests that they become.
+_SELF_METERED = frozenset({*SCORING_PATHS, *EMBEDDING_PATHS, MCP})
 REFUSAL_STATUSES = frozenset({401, 403, 408, 413, 415, 429, 503})
 VOYAGE_PREFIX = "/voyage/"
 REQUEST_ID = r"^[\w.:-]{1,128}$"

@@ -10,6 +10,7 @@ VERSIONS = frozenset({"v1", "v2", "v3"})
 
 
 CONSOLE = "/console"
+MCP = "/mcp"
 
 
 def is_console(path: str) -> bool:

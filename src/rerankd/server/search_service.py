@@ -65,10 +65,7 @@ class SearchService:
             NotFoundError: there is no index yet.
             UnavailableError: the first stage is out of reach.
         """
-        async with self._opening:
-            if self._retriever is None or self._offsets is None:
-                self._offsets = await asyncio.to_thread(open_token_offsets, self._settings)
-                self._retriever = await asyncio.to_thread(open_retriever, self._settings)
+        retriever, offsets = await self.retriever(), await self._token_offsets()
 
         async def rank(request: RerankRequest) -> RerankResult:
             result = await self._pipeline.run(request, charge)
@@ -81,7 +78,25 @@ class SearchService:
             return [activate([pair.raw_score for pair in group], "sigmoid").tolist() for group in scores.scores]
 
         expand, threshold = self._pipeline.rules.expand_query, self._settings.answer_threshold
-        return Rag(self._retriever, rank, self._offsets, self._chat, expand, score, threshold)
+        return Rag(retriever, rank, offsets, self._chat, expand, score, threshold)
+
+    async def retriever(self) -> Retriever:
+        """Return the first stage; it is opened for the first request.
+
+        Raises:
+            NotFoundError: there is no index yet.
+            UnavailableError: the first stage is out of reach.
+        """
+        async with self._opening:
+            if self._retriever is None:
+                self._retriever = await asyncio.to_thread(open_retriever, self._settings)
+            return self._retriever
+
+    async def _token_offsets(self) -> TokenOffsets:
+        async with self._opening:
+            if self._offsets is None:
+                self._offsets = await asyncio.to_thread(open_token_offsets, self._settings)
+            return self._offsets
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of a text, as the budget of a question counts them."""

@@ -27,6 +27,7 @@ from rerankd.server.background import after_response
 from rerankd.server.evaluation_service import EvaluationService
 from rerankd.server.job_service import JobService
 from rerankd.server.observability.metrics import Metrics
+from rerankd.server.observability.openinference import Detail
 from rerankd.server.observability.tracing import Tracing
 from rerankd.server.search_service import SearchService
 from rerankd.server.trace_service import TraceService
@@ -214,6 +215,10 @@ class Service:
         return "" if self.experiments is None else self.experiments.details
 
 
+def _open_tracing(settings: Settings) -> Tracing:
+    return Tracing(settings.otel_endpoint, detail=Detail(settings.otel_texts, settings.otel_documents))
+
+
 async def _probe(model: ServedModel) -> str:
     """Return the reason why a model cannot score; empty if it can."""
     engine = model.engine
@@ -259,7 +264,7 @@ def open_service(
     traces = open_trace_writer(settings, on_activity, maintain=not pages_only)
     rules = open_rules(settings, metrics.rules_changed)
     traffic = Traffic()
-    pipeline, tracing = Pipeline(pool, traces, rules_provider(rules), traffic), Tracing(settings.otel_endpoint)
+    pipeline, tracing = Pipeline(pool, traces, rules_provider(rules), traffic), _open_tracing(settings)
     follower = open_alias_follower(settings, pool)
     promotions = PromotionSync(follower, pool, instance_name(), metrics.decided)
     experiments = None if pages_only else open_experiment_sync(settings, pool, traffic, metrics.decided, promotions)

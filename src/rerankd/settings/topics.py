@@ -100,6 +100,7 @@ class ServerSettings(BaseModel):
         description="host names that requests may be for, such as rank.example.com or *.example.com; if empty, any, "
         "but without API keys on a loopback address only loopback names",
     )
+    mcp: bool = Field(False, description="serve tools for agents at /mcp (MCP over streamable HTTP; extra mcp)")
     trusted_proxies: list[str] = Field(
         default_factory=lambda: ["127.0.0.1", "::1"],
         description="addresses and networks whose X-Forwarded-For header is trusted; [] for none",
@@ -334,6 +335,8 @@ class LoggingSettings(BaseModel):
     otel_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="OTLP/HTTP endpoint for OpenTelemetry spans; empty for none"
     )
+    otel_texts: bool = Field(False, description="put queries, texts and answers into spans, cut to 2,000 characters")
+    otel_documents: int = Field(20, ge=0, le=100, description="documents that a span describes, by id and score")
 
 
 TOPICS: tuple[type[BaseModel], ...] = (

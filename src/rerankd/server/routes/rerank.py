@@ -91,6 +91,8 @@ class RerankRoutes:
                 context.fields["documents"] = len(ranking.documents)
                 async with cancel_on_disconnect(request):
                     result = await service.pipeline.run(ranking, self._meter.charge())
+                if context.span is not None:
+                    context.span.describe_ranking(ranking, result)
                 cost = _Cost(
                     result.model, result.version, result.experiment, result.computed_tokens or 0, result.timings
                 )

@@ -47,9 +47,11 @@ class SearchRoutes:
         body = validated(SearchRequestBody, content)
         template = self._template(request, payload, body)
         rag = await self._open_rag(template)
-        async with cancel_on_disconnect(request), self._meter.refund_on_error():
-            result = await rag.search(body.query, search_options(body, self._service.search_service.options), template)
-        record_search(self._service, result)
+        options = search_options(body, self._service.search_service.options)
+        with self._service.tracing.request(request.url.path, request.headers) as current_request.get().span:
+            async with cancel_on_disconnect(request), self._meter.refund_on_error():
+                result = await rag.search(body.query, options, template)
+            record_search(self._service, result)
         return _search_json(search_response(result, explain=bool(body.explain)), result)
 
     async def ask(self, request: Request) -> Response:
@@ -60,16 +62,20 @@ class SearchRoutes:
         options = search_options(body, self._service.search_service.options)
         rag = await self._open_rag(template)
         if body.stream:
-            parts = rag.ask(body.query, options, template)
+            context = current_request.get()
+            context.span = self._service.tracing.start(request.url.path, request.headers)
+            parts = context.span.steps(rag.ask(body.query, options, template))
             # An error before the first event has a status of its own.
             async with cancel_on_disconnect(request), self._meter.refund_on_error():
                 first = await anext(parts)
             headers = _headers(first) if isinstance(first, SearchResult) else None
             events = self._events(first, parts, explain)
             return StreamingResponse(events, headers=headers, media_type="text/event-stream")
-        async with cancel_on_disconnect(request), self._meter.refund_on_error():
-            answer = await rag.answer(body.query, options, template)
-        record_search(self._service, answer.search)
+        with self._service.tracing.request(request.url.path, request.headers) as current_request.get().span:
+            async with cancel_on_disconnect(request), self._meter.refund_on_error():
+                answer = await rag.answer(body.query, options, template)
+            record_search(self._service, answer.search)
+            record_answer(self._service, answer)
         return _search_json(ask_response(answer, explain=explain), answer.search)
 
     def _template(self, request: Request, payload: bytes, body: SearchRequestBody) -> RerankRequest:
@@ -95,6 +101,7 @@ class SearchRoutes:
             return _encode_event("passages", search_response(part, explain=explain))
         if isinstance(part, AnswerDelta):
             return _encode_event("token", {"text": part.text})
+        record_answer(self._service, part)
         content = ask_response(part, explain=explain)
         return _encode_event(
             "answer", {name: value for name, value in content.items() if name not in ("passages", "dropped")}
@@ -123,6 +130,15 @@ def record_search(service: Service, result: SearchResult) -> None:
         context.fields["experiment"] = result.experiment
     metrics.searches.labels("found" if result.passages else "nothing").inc()
     metrics.retrieval.observe(result.timings["retrieve"] / 1000)
+    if context.span is not None:
+        context.span.describe_search(result)
+
+
+def record_answer(service: Service, answer: Answer) -> None:
+    """Note the language model's answer in the span of the request."""
+    span, milliseconds = current_request.get().span, answer.search.timings.get("answer")
+    if span is not None and milliseconds is not None:
+        span.describe_answer(service.search_service.language_model, answer.text, milliseconds)
 
 
 def _encode_event(name: str, content: Any) -> bytes:
