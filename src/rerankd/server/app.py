@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -28,6 +29,7 @@ from rerankd.server.routes.jobs import job_router
 from rerankd.server.routes.models import model_router
 from rerankd.server.routes.rerank import rerank_router
 from rerankd.server.routes.search import search_router
+from rerankd.server.schemas.openapi_document import openapi_document
 from rerankd.server.service import Service
 
 
@@ -62,8 +64,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses={"4XX": {"description": "The request is refused; the body says why."}},
     )
+    app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # as FastAPI documents it
     app.state.service = service
     routers = (*(_api_routers(service) if api else ()), health_router(service), *pages)
     for router in routers:
