@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -32,6 +33,7 @@ from rerankd.server.routes.passages import passage_router
 from rerankd.server.routes.rerank import rerank_router
 from rerankd.server.routes.search import search_router
 from rerankd.server.routes.tokenize import tokenize_router
+from rerankd.server.schemas.openapi_document import openapi_document
 from rerankd.server.service import Service
 
 
@@ -67,8 +69,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses={"4XX": {"description": "The request is refused; the body says why."}},
     )
+    app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # as FastAPI documents it
     app.state.service = service
     mcp = McpEndpoint(app, service.settings) if api and service.settings.mcp else None
     routers = (*(_api_routers(service) if api else ()), health_router(service), *pages)

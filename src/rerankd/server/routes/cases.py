@@ -12,7 +12,9 @@ from rerankd.server.context import current_request
 from rerankd.server.request_parsing import read_body
 from rerankd.server.responses import json_response
 from rerankd.server.schemas.cases import MAX_LISTED, NO_NUL, CaseRequestBody, FlagRequestBody, StateName
-from rerankd.server.schemas.openapi import request_body
+from rerankd.server.schemas.openapi import operation
+from rerankd.server.schemas.openapi_errors import TRACES
+from rerankd.server.schemas.responses.cases import ActivityList, CaseList, CaseResponse, FlagResponse
 from rerankd.server.service import Service
 
 Number = Annotated[int, Path(description="Number of the case.")]
@@ -89,11 +91,19 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
 def case_router(service: Service) -> APIRouter:
     """Return the routes of cases and activity."""
     router, routes = APIRouter(tags=["cases"]), CaseRoutes(service)
-    flag, change = FlagRequestBody.model_json_schema(), CaseRequestBody.model_json_schema()
-    change["properties"]["labels"]["items"] = change.pop("$defs")["LabelItem"]
-    router.add_api_route("/v1/cases", routes.flag, methods=["POST"], status_code=202, openapi_extra=request_body(flag))
-    router.add_api_route("/v1/cases", routes.list, methods=["GET"])
-    router.add_api_route("/v1/cases/{case}", routes.get, methods=["GET"])
-    router.add_api_route("/v1/cases/{case}", routes.change, methods=["POST"], openapi_extra=request_body(change))
-    router.add_api_route("/v1/activity", routes.activity, methods=["GET"])
+    flag = operation(
+        "flag_ranking", "Flag a ranking", FlagResponse, bodies=[FlagRequestBody], status=202, errors=TRACES
+    )
+    change = operation("change_case", "Label or close a case", CaseResponse, bodies=[CaseRequestBody], errors=TRACES)
+    activity = operation("get_activity", "Get statistics of recent rankings", ActivityList, errors=TRACES)
+    cases, case = "/v1/cases", "/v1/cases/{case}"
+    router.add_api_route(cases, routes.flag, methods=["POST"], **flag)
+    router.add_api_route(
+        cases, routes.list, methods=["GET"], **operation("list_cases", "List cases", CaseList, errors=TRACES)
+    )
+    router.add_api_route(
+        case, routes.get, methods=["GET"], **operation("get_case", "Get a case", CaseResponse, errors=TRACES)
+    )
+    router.add_api_route(case, routes.change, methods=["POST"], **change)
+    router.add_api_route("/v1/activity", routes.activity, methods=["GET"], **activity)
     return router

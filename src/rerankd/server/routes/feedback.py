@@ -10,7 +10,9 @@ from rerankd.server.context import current_request
 from rerankd.server.request_parsing import read_json, validated
 from rerankd.server.responses import json_response
 from rerankd.server.schemas.feedback import FeedbackItem, FeedbackRequestBody
-from rerankd.server.schemas.openapi import request_body
+from rerankd.server.schemas.openapi import operation
+from rerankd.server.schemas.openapi_errors import TRACES
+from rerankd.server.schemas.responses.cases import FeedbackResponse
 from rerankd.server.service import Service
 
 
@@ -44,10 +46,13 @@ class FeedbackRoutes:
 def feedback_router(service: Service) -> APIRouter:
     """Return the route of feedback."""
     router, routes = APIRouter(tags=["feedback"]), FeedbackRoutes(service)
-    item, items = FeedbackItem.model_json_schema(), FeedbackRequestBody.model_json_schema()
-    del items["$defs"]
-    items["properties"]["items"]["items"] = item
-    router.add_api_route(
-        "/v1/feedback", routes.add, methods=["POST"], status_code=202, openapi_extra=request_body(item, items)
+    described = operation(
+        "send_feedback",
+        "Send feedback",
+        FeedbackResponse,
+        bodies=[FeedbackItem, FeedbackRequestBody],
+        status=202,
+        errors=TRACES,
     )
+    router.add_api_route("/v1/feedback", routes.add, methods=["POST"], **described)
     return router

@@ -9,6 +9,9 @@ from fastapi import APIRouter, Response
 
 from rerankd.server.observability import metrics
 from rerankd.server.responses import json_response
+from rerankd.server.schemas.openapi import operation, operation_id
+from rerankd.server.schemas.openapi_errors import RETRY_AFTER
+from rerankd.server.schemas.responses.models import InfinityHealth, LivenessResponse, ReadinessResponse
 from rerankd.server.service import Service
 
 
@@ -50,15 +53,27 @@ def _probe_response(content: dict[str, Any], healthy: bool) -> Response:
     return json_response(content) if healthy else json_response(content, 503, {"retry-after": "1"})
 
 
+def _probe(name: str, title: str, answer: Any) -> dict[str, Any]:
+    """Return the description of a probe; its answer has the same form when it fails."""
+    described = operation(name, title, answer, is_open=True)
+    failed = {"description": "It is not; a proxy asks the next instance.", "headers": RETRY_AFTER}
+    described["responses"] |= {503: {**described["responses"][200], **failed}}
+    return described
+
+
 def health_router(service: Service) -> APIRouter:
     """Return the routes for operators; `/health` and `/ping` are `/readyz` by the names that TEI uses."""
     router, health = APIRouter(tags=["health"]), HealthRoutes(service)
-    router.add_api_route("/livez", health.livez, methods=["GET"])
+    router.add_api_route("/livez", health.livez, methods=["GET"], **_probe("livez", "Liveness", LivenessResponse))
     router.add_api_route("/livez", health.livez, methods=["HEAD"], include_in_schema=False)
     for path in ("/readyz", "/health", "/ping"):
-        router.add_api_route(path, health.readyz, methods=["GET"], name=f"ready {path}")
+        described = _probe(path[1:], "Readiness", ReadinessResponse)
+        router.add_api_route(path, health.readyz, methods=["GET"], **described)
         router.add_api_route(path, health.readyz, methods=["HEAD"], include_in_schema=False)
     for path in ("/infinity/health", "/infinity/v1/health"):
-        router.add_api_route(path, health.infinity, methods=["GET"], name=f"health {path}")
-    router.add_api_route("/metrics", health.metrics, methods=["GET"])
+        described = _probe(operation_id(path), "Readiness for clients of Infinity", InfinityHealth)
+        router.add_api_route(path, health.infinity, methods=["GET"], **described)
+    text = {metrics.CONTENT_TYPE.partition(";")[0]: {"type": "string"}}
+    described = operation("get_metrics", "Metrics for Prometheus", None, media=text)
+    router.add_api_route("/metrics", health.metrics, methods=["GET"], **described)
     return router

@@ -26,7 +26,10 @@ from rerankd.server.ignored_fields import WarningCollector, ignored_field_log
 from rerankd.server.ranking_request import client_of, read_strict, to_rerank_request
 from rerankd.server.responses import json_response, warning_headers
 from rerankd.server.schemas.jobs import JobRequestBody, JobSubmission, Place, read_submission
+from rerankd.server.schemas.openapi import operation, query_parameter, reference
+from rerankd.server.schemas.openapi_errors import JOBS
 from rerankd.server.schemas.rerank import RerankRequestBody
+from rerankd.server.schemas.responses.jobs import JobList, JobResponse, JobWithResults
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
@@ -251,24 +254,57 @@ def _json_lines(parts: list[PartResult]) -> Iterator[bytes]:
 def job_router(service: Service) -> APIRouter:
     """Return the routes of jobs."""
     router, routes = APIRouter(tags=["jobs"]), JobRoutes(service)
-    lines = {"schema": {"type": "string", "description": "one ranking a line"}}
-    form = {"schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}}
-    body = {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": JobRequestBody.model_json_schema(ref_template="#/components/schemas/{model}")
-            },
-            "application/x-ndjson": lines,
-            "multipart/form-data": form,
-        },
-    }
-    router.add_api_route(
-        "/v1/jobs", routes.submit, methods=["POST"], status_code=202, openapi_extra={"requestBody": body}
+    jobs, job = "/v1/jobs", "/v1/jobs/{job}"
+    lines = {"application/x-ndjson": {"type": "string", "description": "One result a line, as in `results` of a job."}}
+    submit = operation(
+        "submit_job", "Submit a job", JobResponse, status=202, errors=JOBS, extra={"requestBody": _submission()}
     )
-    router.add_api_route("/v1/jobs", routes.list_jobs, methods=["GET"])
-    router.add_api_route("/v1/jobs/{job}", routes.get, methods=["GET"])
-    router.add_api_route("/v1/jobs/{job}", routes.cancel, methods=["DELETE"])
-    router.add_api_route("/v1/jobs/{job}/results", routes.results, methods=["GET"])
-    router.add_api_route("/v1/jobs/{job}/retry", routes.retry, methods=["POST"], status_code=202)
+    listed = operation(
+        "list_jobs",
+        "List jobs",
+        JobList,
+        errors=JOBS,
+        parameters=[
+            query_parameter("state", "Only jobs in this state.", {"type": "string", "enum": list(STATES)}),
+            query_parameter(
+                "limit",
+                "Maximum number of jobs.",
+                {"type": "integer", "minimum": 1, "maximum": MAX_LISTED, "default": 100},
+            ),
+        ],
+    )
+    shown = operation(
+        "get_job",
+        "Get a job",
+        JobWithResults,
+        errors=JOBS,
+        parameters=[
+            query_parameter(
+                "results",
+                "`true` for the results so far, `false` for none; otherwise those of a job that has ended.",
+                {"type": "string", "enum": ["true", "false"]},
+            )
+        ],
+    )
+    results = operation("get_job_results", "Get the results of a job", None, errors=JOBS, media=lines)
+    cancel = operation("cancel_job", "Cancel a job", JobResponse, errors=JOBS)
+    retry = operation("retry_job", "Retry a job", JobResponse, status=202, errors=JOBS)
+    router.add_api_route(jobs, routes.submit, methods=["POST"], **submit)
+    router.add_api_route(jobs, routes.list_jobs, methods=["GET"], **listed)
+    router.add_api_route(job, routes.get, methods=["GET"], **shown)
+    router.add_api_route(job, routes.cancel, methods=["DELETE"], **cancel)
+    router.add_api_route(f"{job}/results", routes.results, methods=["GET"], **results)
+    router.add_api_route(f"{job}/retry", routes.retry, methods=["POST"], **retry)
     return router
+
+
+def _submission() -> dict[str, Any]:
+    """Return the description of a submission in each of its forms."""
+    file = {"type": "string", "format": "binary", "description": "One ranking a line."}
+    form = {"title": "JobFile", "type": "object", "properties": {"file": file}, "required": ["file"]}
+    content: dict[str, Any] = {
+        "application/json": {"anyOf": [reference(JobRequestBody), reference(RerankRequestBody)]},
+        "application/x-ndjson": {"type": "string", "description": "One ranking a line."},
+        "multipart/form-data": form,
+    }
+    return {"required": True, "content": {kind: {"schema": schema} for kind, schema in content.items()}}

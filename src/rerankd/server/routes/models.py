@@ -20,7 +20,17 @@ from rerankd.server.model_cards import STARTED, computation, encoder_card, model
 from rerankd.server.request_parsing import read_body
 from rerankd.server.responses import json_response
 from rerankd.server.schemas.models import SwapRequestBody
-from rerankd.server.schemas.openapi import request_body
+from rerankd.server.schemas.openapi import operation
+from rerankd.server.schemas.openapi_errors import ADMIN, LOADING
+from rerankd.server.schemas.responses.models import (
+    ClusterAuth,
+    InfinityModelList,
+    InfoResponse,
+    ModelCard,
+    ModelList,
+    SwapResponse,
+    UnloadResponse,
+)
 from rerankd.server.service import Service
 
 _log = logger(__name__)
@@ -146,15 +156,20 @@ class ModelRoutes:
 def model_router(service: Service) -> APIRouter:
     """Return the routes of models."""
     router, routes = APIRouter(tags=["models"]), ModelRoutes(service)
-    body = request_body(SwapRequestBody.model_json_schema())
-    router.add_api_route("/v1/models", routes.list, methods=["GET"])
-    router.add_api_route("/models", routes.list, methods=["GET"], name="models")
-    for path in ("/infinity/models", "/infinity/v1/models"):
-        router.add_api_route(path, routes.list_for_infinity, methods=["GET"], name=f"models {path}")
-    for path in ("/v1/models/{name:path}", "/models/{name:path}"):
-        router.add_api_route(path, routes.get, methods=["GET"], name=f"model {path}")
-    router.add_api_route("/v1/models/{name:path}", routes.swap, methods=["PUT"], openapi_extra=body)
-    router.add_api_route("/v1/models/{name:path}", routes.unload, methods=["DELETE"])
-    router.add_api_route("/v1/cluster/auth", routes.cluster_auth, methods=["GET"])
-    router.add_api_route("/info", routes.info, methods=["GET"])
+    swap = operation("swap_model", "Swap a model", SwapResponse, bodies=[SwapRequestBody], errors=ADMIN)
+    unload = operation("unload_model", "Unload a model", UnloadResponse, errors=ADMIN)
+    auth = operation("get_cluster_auth", "Tell whether a key is required", ClusterAuth, is_open=True)
+    info = operation("get_info", "Describe the default model", InfoResponse, errors=LOADING)
+    for prefix, suffix in (("/v1/models", ""), ("/models", "_unversioned")):
+        listed = operation(f"list_models{suffix}", "List models", ModelList)
+        one = operation(f"get_model{suffix}", "Get a model", ModelCard, errors=[ModelNotFoundError])
+        router.add_api_route(prefix, routes.list, methods=["GET"], **listed)
+        router.add_api_route(f"{prefix}/{{name:path}}", routes.get, methods=["GET"], **one)
+    for path, suffix in (("/infinity/models", ""), ("/infinity/v1/models", "_v1")):
+        listed = operation(f"list_infinity_models{suffix}", "List models for clients of Infinity", InfinityModelList)
+        router.add_api_route(path, routes.list_for_infinity, methods=["GET"], **listed)
+    router.add_api_route("/v1/models/{name:path}", routes.swap, methods=["PUT"], **swap)
+    router.add_api_route("/v1/models/{name:path}", routes.unload, methods=["DELETE"], **unload)
+    router.add_api_route("/v1/cluster/auth", routes.cluster_auth, methods=["GET"], **auth)
+    router.add_api_route("/info", routes.info, methods=["GET"], **info)
     return router

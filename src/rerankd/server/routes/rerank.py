@@ -22,8 +22,18 @@ from rerankd.server.responses import json_response, version_headers, warning_hea
 from rerankd.server.routes.batch import BATCH_PATHS, add_batch_routes
 from rerankd.server.schemas import dialects
 from rerankd.server.schemas.base import check_count
-from rerankd.server.schemas.openapi import request_body
+from rerankd.server.schemas.dialects import Dialect
+from rerankd.server.schemas.openapi import SCORING_HEADERS, operation, operation_id
+from rerankd.server.schemas.openapi_errors import SCORING
 from rerankd.server.schemas.rerank import InfinityRequestBody, RerankRequestBody, VoyageRequestBody
+from rerankd.server.schemas.responses.dialects import (
+    InfinityRerankResponse,
+    ScoreResponse,
+    TeiPrediction,
+    TeiRankedText,
+    VoyageRerankResponse,
+)
+from rerankd.server.schemas.responses.rerank import RerankResponse
 from rerankd.server.schemas.score import SIDES, ScoreRequestBody
 from rerankd.server.schemas.tei import PredictRequestBody, TeiRequestBody
 from rerankd.server.service import Service
@@ -37,7 +47,6 @@ VOYAGE_PATHS = ("/voyage/rerank", "/voyage/v1/rerank")
 SCORE_PATHS = ("/score", "/v1/score")
 PREDICT_PATHS = ("/predict",)
 SCORING_PATHS = (*UNION_PATHS, *TEI_PATHS, *INFINITY_PATHS, *VOYAGE_PATHS, *SCORE_PATHS, *PREDICT_PATHS, *BATCH_PATHS)
-INVOCATIONS = "Rank texts or documents, or score pairs like `/score`, whichever the fields of the body ask for."
 _DIALECTS: dict[str, dialects.Dialect] = {
     **dict.fromkeys(INFINITY_PATHS, "infinity"),
     **dict.fromkeys(VOYAGE_PATHS, "voyage"),
@@ -232,41 +241,100 @@ def _score_content(
     return dialects.score_response(scores, model, tokens, request.request_id, warnings)
 
 
-def _body_schema(*models: type[BaseModel]) -> dict[str, Any]:
-    """Return the OpenAPI schema of a body that the handler reads itself, because its fields tell the dialect."""
-    return request_body(*(model.model_json_schema() for model in models))
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Routes that take the same bodies and give the same answers."""
+
+    paths: Sequence[str]
+    title: str
+    description: str
+    answer: Any
+    bodies: Sequence[type[BaseModel]]
+    dialects: Sequence[Dialect]
+
+    def described(self, path: str) -> dict[str, Any]:
+        """Return the description of one route."""
+        described = operation(
+            _NAMES.get(path) or operation_id(path),
+            self.title,
+            self.answer,
+            bodies=self.bodies,
+            errors=SCORING,
+            dialects=self.dialects,
+            headers=SCORING_HEADERS,
+        )
+        return {"description": self.description, **described}
+
+
+_NAMES = {"/": "rerank_tei", "/rerank": "rerank_unversioned", "/v1/rerank": "rerank"}
+_NAMES |= {"/score": "score_unversioned", "/v1/score": "score"}
+_FAMILIES = (
+    _Family(
+        UNION_PATHS,
+        "Rank documents",
+        "Rank documents for clients of Cohere v1 and v2, Jina, vLLM, Xinference, llama.cpp and OpenVINO Model Server; "
+        "with texts, of TEI.",
+        RerankResponse | list[TeiRankedText],
+        (RerankRequestBody, TeiRequestBody),
+        ("union", "tei"),
+    ),
+    _Family(
+        TEI_PATHS[:1],
+        "Rank texts for clients of TEI",
+        "Rank texts for clients of text-embeddings-inference; with documents, as /v1/rerank does.",
+        list[TeiRankedText] | RerankResponse,
+        (TeiRequestBody, RerankRequestBody),
+        ("tei", "union"),
+    ),
+    _Family(
+        TEI_PATHS[1:],
+        "Rank or score for clients of SageMaker",
+        "Rank texts or documents, or score pairs like `/score`, whichever the fields of the body ask for.",
+        list[TeiRankedText] | RerankResponse | ScoreResponse,
+        (TeiRequestBody, RerankRequestBody, ScoreRequestBody),
+        ("tei", "union"),
+    ),
+    _Family(
+        INFINITY_PATHS,
+        "Rank documents for clients of Infinity",
+        "Rank documents for clients of Infinity; texts are plain strings.",
+        InfinityRerankResponse | list[TeiRankedText],
+        (RerankRequestBody, TeiRequestBody),
+        ("infinity", "tei"),
+    ),
+    _Family(
+        VOYAGE_PATHS,
+        "Rank documents for clients of Voyage",
+        "Rank documents for clients of Voyage.",
+        VoyageRerankResponse | list[TeiRankedText],
+        (RerankRequestBody, TeiRequestBody),
+        ("voyage",),
+    ),
+)
+_SCORE = _Family(
+    SCORE_PATHS,
+    "Score pairs",
+    "Score pairs in the order of the input, as vLLM does.",
+    ScoreResponse,
+    (ScoreRequestBody,),
+    ("union",),
+)
+_PREDICT = _Family(
+    PREDICT_PATHS,
+    "Score pairs for clients of TEI",
+    "Score pairs, as text-embeddings-inference's `/predict` does.",
+    list[list[TeiPrediction]] | list[TeiPrediction],
+    (PredictRequestBody,),
+    ("tei",),
+)
 
 
 def rerank_router(service: Service) -> APIRouter:
     """Return the routes that rank and score."""
     router, routes = APIRouter(tags=["rerank"]), RerankRoutes(service)
-    union = (
-        "Rank documents for clients of Cohere v1 and v2, Jina, vLLM, Xinference, llama.cpp and OpenVINO Model Server; "
-        "with texts, of TEI."
-    )
-    rerank: list[tuple[Sequence[str], str, tuple[type[BaseModel], ...]]] = [
-        (UNION_PATHS, union, (RerankRequestBody, TeiRequestBody)),
-        (TEI_PATHS[:1], "Rank texts for clients of text-embeddings-inference.", (TeiRequestBody,)),
-        (TEI_PATHS[1:], INVOCATIONS, (TeiRequestBody, RerankRequestBody, ScoreRequestBody)),
-        (INFINITY_PATHS, "Rank documents for clients of Infinity; texts are plain strings.", (RerankRequestBody,)),
-        (VOYAGE_PATHS, "Rank documents for clients of Voyage.", (RerankRequestBody,)),
-    ]
-    for paths, description, models in rerank:
-        schema = _body_schema(*models)
-        for path in paths:
-            router.add_api_route(
-                path,
-                routes.rerank,
-                methods=["POST"],
-                description=description,
-                openapi_extra=schema,
-                name=f"rerank {path}",
-            )
-    schema = _body_schema(ScoreRequestBody)
-    for path in SCORE_PATHS:
-        router.add_api_route(path, routes.score, methods=["POST"], openapi_extra=schema, name=f"score {path}")
-    schema = _body_schema(PredictRequestBody)
-    for path in PREDICT_PATHS:
-        router.add_api_route(path, routes.predict, methods=["POST"], openapi_extra=schema, name="predict")
+    handlers = {**dict.fromkeys(_FAMILIES, routes.rerank), _SCORE: routes.score, _PREDICT: routes.predict}
+    for family, handler in handlers.items():
+        for path in family.paths:
+            router.add_api_route(path, handler, methods=["POST"], **family.described(path))
     add_batch_routes(router, service)
     return router

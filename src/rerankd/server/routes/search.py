@@ -21,11 +21,17 @@ from rerankd.server.ranking_request import read_origin, to_rerank_request
 from rerankd.server.request_parsing import read_json, validated
 from rerankd.server.responses import json_response, version_headers, warning_headers
 from rerankd.server.schemas.dialects import truncation_warnings
-from rerankd.server.schemas.openapi import request_body
+from rerankd.server.schemas.openapi import VERSION_HEADERS, operation
+from rerankd.server.schemas.openapi_errors import SEARCH
+from rerankd.server.schemas.responses.search import AskResponse, SearchResponse
 from rerankd.server.schemas.search import AskRequestBody, SearchRequestBody
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
+EVENTS = (
+    "With `stream`: server-sent events. `passages` has the answer of `/v1/search`, each `token` has `text`, and `answer` "
+    "has the answer of `/v1/ask` without its passages."
+)
 StreamPart = SearchResult | AnswerDelta | Answer
 
 
@@ -159,9 +165,23 @@ def _headers(result: SearchResult) -> dict[str, str]:
 def search_router(service: Service) -> APIRouter:
     """Return the routes for search and question answering."""
     router, routes = APIRouter(tags=["search"]), SearchRoutes(service)
-    for path, handler, model in (
-        ("/v1/search", routes.search, SearchRequestBody),
-        ("/v1/ask", routes.ask, AskRequestBody),
-    ):
-        router.add_api_route(path, handler, methods=["POST"], openapi_extra=request_body(model.model_json_schema()))
+    search = operation(
+        "search",
+        "Find passages",
+        SearchResponse,
+        bodies=[SearchRequestBody],
+        errors=SEARCH,
+        headers=VERSION_HEADERS,
+    )
+    ask = operation(
+        "ask",
+        "Answer a question",
+        AskResponse,
+        bodies=[AskRequestBody],
+        errors=SEARCH,
+        headers=VERSION_HEADERS,
+        media={"text/event-stream": {"type": "string", "description": EVENTS}},
+    )
+    router.add_api_route("/v1/search", routes.search, methods=["POST"], **search)
+    router.add_api_route("/v1/ask", routes.ask, methods=["POST"], **ask)
     return router
