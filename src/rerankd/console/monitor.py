@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal, get_args
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -17,6 +16,7 @@ from rerankd.console import formats
 from rerankd.console.monitor_charts import Drift, charts_of
 from rerankd.console.monitor_marks import marks_of
 from rerankd.console.router import ConsoleRouter, query_of
+from rerankd.console.summary_refresh import SummaryRefresh
 from rerankd.console.visitor import Visitor
 from rerankd.errors import PermissionDeniedError
 from rerankd.evaluation.report.markup import printable
@@ -27,6 +27,7 @@ from rerankd.feedback.activity_series import (
     ActivitySeries,
     ActivityTotals,
     TimeBuckets,
+    read_feedback_sums,
     read_series,
     read_totals,
     refresh_activity,
@@ -42,8 +43,7 @@ from rerankd.server.service import Service
 from rerankd.traces.store import TraceStore
 
 Window = Literal["1h", "24h", "7d", "30d"]
-REFRESH_SECONDS = 1.0  # that a page waits for old traces to be summarized
-FRESH_SECONDS = 10.0  # for which what was summarized is new enough
+REFRESH_SECONDS = 1.0  # that one step of summarizing takes
 MAX_ROWS = 50
 SECTIONS = ("traces", "instance", "prometheus")
 
@@ -62,9 +62,7 @@ class MonitorPages:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._instance = InstanceAlerts(service.metrics.registry)
-        self._refreshing = threading.Lock()
-        self._refreshed = float("-inf")
-        self._is_complete = True
+        self._refresh = SummaryRefresh(lambda: service.trace_service.call(self._summarize))
         settings = service.settings
         self._windows = MonitorWindows(settings.monitor_window, settings.monitor_reference)
 
@@ -75,14 +73,18 @@ class MonitorPages:
         if visitor.tenant == EVERYONE:
             raise PermissionDeniedError(f"The tenant {EVERYONE} stands for all tenants.", hint="Rename the tenant.")
         instance = self._instance.poll() if visitor.is_admin else []
-        return await self._service.trace_service.call(self._read, query, visitor, instance)
+        is_complete = await self._refresh.wait()
+        content = await self._service.trace_service.call(self._read, query, visitor, instance)
+        return {**content, "is_complete": is_complete}
+
+    def _summarize(self) -> bool:
+        return refresh_activity(self._service.trace_service.store, REFRESH_SECONDS)
 
     def _read(self, query: MonitorQuery, visitor: Visitor, instance: Sequence[Alert]) -> Mapping[str, Any]:
         store, now = self._service.trace_service.store, time.time()
-        self._refresh(store)
         buckets = TimeBuckets.ending(now, *WINDOWS[query.window])
         totals = read_totals(store, buckets, tenant=visitor.tenant, limit=MAX_ROWS)
-        earlier = read_totals(store, _period_before(buckets), tenant=visitor.tenant, limit=MAX_ROWS)
+        earlier = read_feedback_sums(store, _period_before(buckets), tenant=visitor.tenant)
         models = list(dict.fromkeys(row.model for row in totals))
         tenants = [row.tenant for row in totals if row.tenant not in ("", EVERYONE)]
         tenant = visitor.tenant
@@ -97,7 +99,6 @@ class MonitorPages:
             "models": models if model in models or model is None else [*models, model],
             "tenants": sorted({*tenants, *([tenant] if tenant else [])}) if visitor.tenant is None else [],
             "now": now,
-            "is_complete": self._is_complete,
             "alerts": [asdict(alert) for alert in alerts],
             "alert_counts": {source: sum(rule.source == source for rule in ALERT_RULES) for source in SECTIONS},
             "rows": _rows(totals, earlier, query.window),
@@ -121,13 +122,6 @@ class MonitorPages:
             "marks": marks,
             "charts": charts_of(series, drift, visitor.language, marks),
         }
-
-    def _refresh(self, store: TraceStore) -> None:
-        """Bring the summaries up to date, unless that was done a moment ago."""
-        with self._refreshing:
-            if time.monotonic() - self._refreshed >= FRESH_SECONDS or not self._is_complete:
-                self._is_complete = not refresh_activity(store, REFRESH_SECONDS)
-                self._refreshed = time.monotonic()
 
     def _drift(self, store: TraceStore, series: ActivitySeries, model: str, tenant: str | None) -> Drift:
         """Return the drift against the time before the window, or, with nothing before, against the first quarter."""
@@ -161,10 +155,19 @@ def _period_before(buckets: TimeBuckets) -> TimeBuckets:
     return replace(buckets, since=buckets.since - buckets.step * buckets.count)
 
 
-def _rows(totals: Sequence[ActivityTotals], earlier: Sequence[ActivityTotals], window: str) -> list[dict[str, Any]]:
+def _rows(
+    totals: Sequence[ActivityTotals], earlier: Mapping[tuple[str, str], Mapping[str, float]], window: str
+) -> list[dict[str, Any]]:
     """Return the rows of a window, each with the gain of the same model and tenant in the window before."""
-    gains = {(row.model, row.tenant): _row(row, window)["gain"] for row in earlier}
+    gains = {key: _gain(feedback)[0] for key, feedback in earlier.items()}
     return [_row(row, window) | {"gain_before": gains.get((row.model, row.tenant))} for row in totals]
+
+
+def _gain(feedback: Mapping[str, float]) -> tuple[float | None, float | None, float | None]:
+    """Return the gain in reciprocal rank with its interval; None without a chosen document."""
+    if not (chosen := int(feedback["chosen"])):
+        return None, None, None
+    return gain_interval(chosen, feedback["after"] - feedback["before"], feedback["squares"])
 
 
 def _row(row: ActivityTotals, window: str) -> dict[str, Any]:
@@ -175,9 +178,7 @@ def _row(row: ActivityTotals, window: str) -> dict[str, Any]:
         return sums[part] / sums[whole] if sums[whole] else None
 
     chosen, judged = int(feedback["chosen"]), feedback["judged"]
-    gain, low, high = None, None, None
-    if chosen:
-        gain, low, high = gain_interval(chosen, feedback["after"] - feedback["before"], feedback["squares"])
+    gain, low, high = _gain(feedback)
     waited = sums["requests"] - sums["jobs"]
     tenant = None if row.tenant == EVERYONE else row.tenant
     return {
@@ -202,12 +203,12 @@ def _row(row: ActivityTotals, window: str) -> dict[str, Any]:
 
 def _points(buckets: TimeBuckets, model: str, tenant: str | None) -> list[dict[str, Any]]:
     """Return the address of the traces behind each point of the charts."""
-    fixed = {"model": model} | ({"tenant": tenant} if tenant else {})
-    points = []
-    for start in buckets.starts:
-        times = {"since": formats.iso_moment(start), "until": formats.iso_moment(start + buckets.step)}
-        points.append({"start": start, "traces": f"{CONSOLE}/traces?{urlencode(times | fixed)}"})
-    return points
+    fixed = urlencode({"model": model} | ({"tenant": tenant} if tenant else {}))
+    moments = [quote(formats.iso_moment(start)) for start in (*buckets.starts, buckets.until)]
+    return [
+        {"start": start, "traces": f"{CONSOLE}/traces?since={since}&until={until}&{fixed}"}
+        for start, since, until in zip(buckets.starts, moments, moments[1:], strict=False)
+    ]
 
 
 def _address(model: str | None, tenant: str | None, window: str) -> str:

@@ -156,24 +156,39 @@ def read_totals(
     query = query.group_by(columns.model, columns.tenant).order_by(
         is_total, func.sum(columns.requests).desc(), columns.model, columns.tenant
     )
-    judged = tables.judged_ranking.c
-    judged_query = feedback_query(buckets, tenant).add_columns(judged.model, judged.tenant)
     with store.connect() as connection:
         rows = connection.execute(query.limit(limit)).all()
-        feedback: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: dict.fromkeys(FEEDBACK_SUMS, 0.0))
-        for row in connection.execute(judged_query.group_by(judged.model, judged.tenant)):
-            for key in ((row.model, row.tenant), (row.model, EVERYONE)):
-                for name in FEEDBACK_SUMS:
-                    feedback[key][name] += float(row._mapping[name] or 0)
+    feedback = read_feedback_sums(store, buckets, tenant=tenant)
     return [
         ActivityTotals(
             row.model,
             row.tenant,
             {name: float(row._mapping[name]) for name in names},
-            feedback[row.model, row.tenant],
+            feedback.get((row.model, row.tenant)) or dict.fromkeys(FEEDBACK_SUMS, 0.0),
         )
         for row in rows
     ]
+
+
+def read_feedback_sums(
+    store: TraceStore, buckets: TimeBuckets, *, tenant: str | None = None
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Return `FEEDBACK_SUMS` of a window by model and tenant, and by model and all tenants together (`*`).
+
+    Args:
+        store: store of traces.
+        buckets: the window.
+        tenant: tenant to read; None for all.
+    """
+    judged = tables.judged_ranking.c
+    query = feedback_query(buckets, tenant).add_columns(judged.model, judged.tenant)
+    sums: dict[tuple[str, str], dict[str, float]] = defaultdict(lambda: dict.fromkeys(FEEDBACK_SUMS, 0.0))
+    with store.connect() as connection:
+        for row in connection.execute(query.group_by(judged.model, judged.tenant)):
+            for key in ((row.model, row.tenant), (row.model, EVERYONE)):
+                for name in FEEDBACK_SUMS:
+                    sums[key][name] += float(row._mapping[name] or 0)
+    return dict(sums)
 
 
 def read_series(store: TraceStore, buckets: TimeBuckets, model: str, tenant: str | None = None) -> ActivitySeries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from sqlalchemy import and_, or_, select
 from rerankd.database import tables
 from rerankd.feedback.activity_summaries import STEPS
 from rerankd.feedback.monitoring import EVERYONE, psi_of_counts
-from rerankd.feedback.sketch import Sketch, SketchSeries, merge, unpack_sketches, values_of
+from rerankd.feedback.sketch import Counts, Sketch, SketchSeries, merge, unpack_sketches, values_of
 from rerankd.traces.store import TraceStore
 
 Floats = npt.NDArray[np.float64]
@@ -81,24 +82,50 @@ def drift_series(reference: Sketch, scores: SketchSeries, floor: int, trailing: 
     ends = np.arange(1, len(cumulated))
     counts = cumulated[ends] - cumulated[np.maximum(0, ends - trailing)]
     drift = np.full(len(counts), np.nan)
-    if len(reference) >= floor:
-        enough = np.flatnonzero(counts.sum(axis=1) >= floor)
-        drift[enough] = [_psi(reference, Sketch(scores.bins, counts[position])) for position in enough]
+    enough = np.flatnonzero(counts.sum(axis=1) >= floor)
+    if len(reference) >= floor and len(enough):
+        deciles = _Deciles.of(reference)
+        drift[enough] = [deciles.drift(scores) for scores in deciles.count(scores.bins, counts[enough])]
     return drift
 
 
 def drift(reference: Sketch, scores: Sketch, floor: int) -> float | None:
     """Return the population stability index of scores; None where one of both has fewer than `floor`."""
-    return _psi(reference, scores) if min(len(reference), len(scores)) >= floor else None
+    if min(len(reference), len(scores)) < floor:
+        return None
+    deciles = _Deciles.of(reference)
+    return deciles.drift(deciles.count(scores.bins, scores.counts[None, :])[0])
 
 
-def _psi(reference: Sketch, scores: Sketch) -> float:
-    deciles = SketchSeries(reference.bins, reference.counts[None, :])
-    edges = np.unique(np.concatenate([deciles.quantile(tenth / 10) for tenth in range(1, 10)]))
-    counts = [
-        np.bincount(
-            np.searchsorted(edges, values_of(sketch.bins), "right"), weights=sketch.counts, minlength=len(edges) + 1
-        )
-        for sketch in (reference, scores)
-    ]
-    return psi_of_counts(*counts)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Deciles:
+    """Reference scores, divided at their deciles.
+
+    Attributes:
+        edges: scores that divide them, ascending, shape (n,).
+        counts: scores of the reference between them, shape (n + 1,).
+    """
+
+    edges: Floats
+    counts: Floats
+
+    @classmethod
+    def of(cls, reference: Sketch) -> _Deciles:
+        """Return the deciles of a sketch that is not empty."""
+        series = SketchSeries(reference.bins, reference.counts[None, :])
+        edges = np.unique(np.concatenate([series.quantile(tenth / 10) for tenth in range(1, 10)]))
+        [counts] = _between(edges, reference.bins, reference.counts[None, :])
+        return cls(edges, counts)
+
+    def count(self, bins: Counts, counts: Counts) -> Floats:
+        """Return how many scores of each row fall between the edges, shape (rows, n + 1)."""
+        return _between(self.edges, bins, counts)
+
+    def drift(self, counts: Floats) -> float:
+        """Return the population stability index of what `count` returns for a row."""
+        return psi_of_counts(self.counts, counts)
+
+
+def _between(edges: Floats, bins: Counts, counts: Counts) -> Floats:
+    places = np.searchsorted(edges, values_of(bins), "right")
+    return np.asarray(counts @ np.eye(len(edges) + 1)[places], float)

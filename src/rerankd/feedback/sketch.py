@@ -6,6 +6,7 @@ are held, those closer to 0 than 0.001 in one bin.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def unpack_sketches(data: bytes) -> list[Sketch]:
     return sketches
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class SketchSeries:
     """Sketches of consecutive buckets over the same bins.
 
@@ -148,11 +149,19 @@ class SketchSeries:
         """Number of values of each bucket, shape (buckets,)."""
         return np.asarray(self.counts.sum(axis=1), np.int64)
 
+    @functools.cached_property
+    def _values(self) -> Values:
+        return values_of(self.bins)
+
+    @functools.cached_property
+    def _cumulated(self) -> Counts:
+        return np.asarray(self.counts.cumsum(axis=1), np.int64)
+
     def quantile(self, share: float) -> Values:
         """Return a quantile of each bucket, shape (buckets,), interpolated as numpy does; NaN for an empty bucket."""
         if not len(self.bins):
             return np.full(len(self.counts), np.nan)
-        sizes, values, cumulated = self.sizes, values_of(self.bins), self.counts.cumsum(axis=1)
+        sizes, values, cumulated = self.sizes, self._values, self._cumulated
         ranks = share * np.maximum(sizes - 1, 0)
         low, high = (values[(cumulated > rank[:, None]).argmax(axis=1)] for rank in (np.floor(ranks), np.ceil(ranks)))
         return np.asarray(np.where(sizes > 0, low + (high - low) * (ranks % 1), np.nan), float)

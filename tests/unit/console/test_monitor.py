@@ -179,7 +179,7 @@ def test_a_row_has_the_gain_of_the_period_before() -> None:
     none = dict.fromkeys(FEEDBACK_SUMS, 0.0)
     judged = none | {"judged": 4.0, "chosen": 4.0, "before": 1.0, "after": 3.0, "squares": 1.0}
     now = [ActivityTotals("mini", tenant, sums, none) for tenant in ("*", "new")]
-    rows = _rows(now, [ActivityTotals("mini", "*", sums, judged)], "7d")
+    rows = _rows(now, {("mini", "*"): judged}, "7d")
     assert [(row["gain"], row["gain_before"]) for row in rows] == [(None, 0.5), (None, None)]
     assert _period_before(TimeBuckets(600, 60, 5)) == TimeBuckets(300, 60, 5)
 
