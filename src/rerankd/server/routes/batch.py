@@ -20,8 +20,10 @@ from rerankd.server.request_parsing import LARGE_BODY, read_content
 from rerankd.server.responses import json_response
 from rerankd.server.schemas import dialects
 from rerankd.server.schemas.batch import Batch, BatchRequestBody, read_batch
-from rerankd.server.schemas.openapi import request_body
+from rerankd.server.schemas.openapi import SCORING_HEADERS, operation, reference, request_body
+from rerankd.server.schemas.openapi_errors import SCORING
 from rerankd.server.schemas.rerank import RerankRequestBody
+from rerankd.server.schemas.responses.batch import BatchResponse
 from rerankd.server.service import Service
 from rerankd.types import RerankRequest, RerankResult
 
@@ -150,10 +152,14 @@ def _computed(results: Sequence[RerankResult]) -> int:
 
 def add_batch_routes(router: APIRouter, service: Service) -> None:
     """Add the route that ranks for many queries in one call."""
-    schema = request_body(
-        BatchRequestBody.model_json_schema(),
-        {"type": "array", "items": RerankRequestBody.model_json_schema(), "minItems": 1, "title": "Rankings"},
+    array = {"type": "array", "items": reference(RerankRequestBody), "minItems": 1, "title": "Rankings"}
+    description = operation(
+        "rerank_batch",
+        "Rank documents for many queries",
+        BatchResponse,
+        errors=SCORING,
+        headers=SCORING_HEADERS,
+        extra=request_body(reference(BatchRequestBody), array),
     )
     for path in BATCH_PATHS:
-        handler = BatchRoutes(service).rank
-        router.add_api_route(path, handler, methods=["POST"], openapi_extra=schema, name=f"rerank {path}")
+        router.add_api_route(path, BatchRoutes(service).rank, methods=["POST"], **description)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -21,7 +22,9 @@ from rerankd.server.schemas.embeddings import (
     EmbedRequestBody,
     SimilarityRequestBody,
 )
-from rerankd.server.schemas.openapi import request_body
+from rerankd.server.schemas.openapi import SCORING_HEADERS, operation, operation_id
+from rerankd.server.schemas.openapi_errors import SCORING
+from rerankd.server.schemas.responses.embeddings import EmbeddingResponse
 from rerankd.server.service import Service
 
 OPENAI_PATHS = ("/v1/embeddings", "/embeddings", "/v3/embeddings")
@@ -89,12 +92,16 @@ def _truncation_warnings(scores: ModelScores) -> list[str]:
 def embedding_router(service: Service) -> APIRouter:
     """Return the routes that embed texts."""
     router, routes = APIRouter(tags=["embeddings"]), EmbeddingRoutes(service)
+    described = partial(operation, errors=SCORING, headers=SCORING_HEADERS)
     for path in OPENAI_PATHS:
-        body = request_body(EmbeddingRequestBody.model_json_schema())
-        router.add_api_route(path, routes.embeddings, methods=["POST"], openapi_extra=body, name=f"embeddings {path}")
-    for path, handler, model in (
-        (EMBED_PATH, routes.embed, EmbedRequestBody),
-        (SIMILARITY_PATH, routes.similarity, SimilarityRequestBody),
-    ):
-        router.add_api_route(path, handler, methods=["POST"], openapi_extra=request_body(model.model_json_schema()))
+        name = "embed_texts" if path == OPENAI_PATHS[0] else operation_id(path)
+        body = described(name, "Embed texts", EmbeddingResponse, bodies=[EmbeddingRequestBody])
+        router.add_api_route(path, routes.embeddings, methods=["POST"], **body)
+    described = partial(described, dialects=("tei",))
+    vectors = described("embed_tei", "Embed texts for clients of TEI", list[list[float]], bodies=[EmbedRequestBody])
+    router.add_api_route(EMBED_PATH, routes.embed, methods=["POST"], **vectors)
+    cosines = described(
+        "similarity_tei", "Compare texts for clients of TEI", list[float], bodies=[SimilarityRequestBody]
+    )
+    router.add_api_route(SIMILARITY_PATH, routes.similarity, methods=["POST"], **cosines)
     return router

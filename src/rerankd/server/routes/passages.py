@@ -8,10 +8,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from rerankd._common.validation import plain_metadata
-from rerankd.errors import InvalidRequestError, NotFoundError
+from rerankd.errors import InvalidRequestError, MissingDependencyError, NotFoundError, UnavailableError
 from rerankd.retrieval.retriever import PassageReader
 from rerankd.server.context import current_request
 from rerankd.server.responses import json_response
+from rerankd.server.schemas.openapi import operation
+from rerankd.server.schemas.responses.passages import IndexedPassage, PassageList
 from rerankd.server.service import Service
 from rerankd.types import Document
 
@@ -78,6 +80,9 @@ def _row(document: Document) -> dict[str, Any]:
 def passage_router(service: Service) -> APIRouter:
     """Return the routes of passages."""
     router, routes = APIRouter(tags=["search"]), PassageRoutes(service)
-    router.add_api_route("/v1/passages", routes.list_page, methods=["GET"])
-    router.add_api_route("/v1/passages/{passage:path}", routes.get, methods=["GET"])
+    errors = (InvalidRequestError, NotFoundError, UnavailableError, MissingDependencyError)
+    page = operation("list_passages", "List the passages of the index", PassageList, errors=errors)
+    router.add_api_route("/v1/passages", routes.list_page, methods=["GET"], **page)
+    one = operation("get_passage", "Read a passage of the index", IndexedPassage, errors=errors)
+    router.add_api_route("/v1/passages/{passage:path}", routes.get, methods=["GET"], **one)
     return router

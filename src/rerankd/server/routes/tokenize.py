@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request, Response
 
 from rerankd.engine.pool import ServedModel
-from rerankd.errors import ModelNotFoundError, PayloadTooLargeError
+from rerankd.errors import InvalidRequestError, ModelNotFoundError, PayloadTooLargeError
 from rerankd.scoring.encoder import replace_surrogates
 from rerankd.server.context import current_request
 from rerankd.server.request_parsing import read_body, read_json, validated
 from rerankd.server.responses import json_response
 from rerankd.server.schemas.base import check_count
-from rerankd.server.schemas.openapi import request_body
+from rerankd.server.schemas.openapi import operation
+from rerankd.server.schemas.openapi_errors import LOADING
+from rerankd.server.schemas.responses.tokens import DetokenizeResponse, TeiToken, TokenizeResponse
 from rerankd.server.schemas.tokenize import (
     DecodeRequestBody,
     DetokenizeRequestBody,
@@ -132,11 +134,21 @@ def _vllm_tokens(model: ServedModel, texts: Sequence[str], *, body: TokenizeRequ
 def tokenize_router(service: Service) -> APIRouter:
     """Return the routes of tokens."""
     router, routes = APIRouter(tags=["tokens"]), TokenizeRoutes(service)
-    both = request_body(TokenizeRequestBody.model_json_schema(), TeiTokenizeRequestBody.model_json_schema())
-    router.add_api_route("/tokenize", routes.tokenize, methods=["POST"], openapi_extra=both)
-    for path, handler, model in (
-        ("/decode", routes.decode, DecodeRequestBody),
-        ("/detokenize", routes.detokenize, DetokenizeRequestBody),
-    ):
-        router.add_api_route(path, handler, methods=["POST"], openapi_extra=request_body(model.model_json_schema()))
+    errors = (*LOADING, InvalidRequestError, PayloadTooLargeError)
+    tokens = operation(
+        "tokenize",
+        "Split texts into tokens",
+        TokenizeResponse | list[list[TeiToken]],
+        bodies=(TokenizeRequestBody, TeiTokenizeRequestBody),
+        errors=errors,
+        dialects=("union", "tei"),
+    )
+    router.add_api_route("/tokenize", routes.tokenize, methods=["POST"], **tokens)
+    texts = operation(
+        "decode_tei", "Join tokens for clients of TEI", list[str], bodies=[DecodeRequestBody], errors=errors,
+        dialects=("tei",),
+    )  # fmt: skip
+    router.add_api_route("/decode", routes.decode, methods=["POST"], **texts)
+    text = operation("detokenize", "Join tokens", DetokenizeResponse, bodies=[DetokenizeRequestBody], errors=errors)
+    router.add_api_route("/detokenize", routes.detokenize, methods=["POST"], **text)
     return router

@@ -38,6 +38,7 @@ Json = dict[str, Any]
 
 JSON = "application/json"
 REF = "#/components/schemas/"
+_PLAIN = {float: "number", str: "string"}
 MODELS: dict[str, Any] = {}
 """Types that descriptions of routes name, by their names."""
 
@@ -158,12 +159,14 @@ def schema_of(answer: Any) -> Json:
     """Return the schema of an answer, by reference.
 
     Args:
-        answer: a class, a list of an answer, or a union of answers.
+        answer: a class, a number, a text, a list of an answer, or a union of answers.
 
     Example:
         >>> schema_of(list[TeiRankedText])
         {'type': 'array', 'items': {'$ref': '#/components/schemas/TeiRankedText'}}
     """
+    if answer in _PLAIN:
+        return {"type": _PLAIN[answer]}
     if get_origin(answer) is list:
         return {"type": "array", "items": schema_of(get_args(answer)[0])}
     if get_origin(answer) in (Union, types.UnionType):

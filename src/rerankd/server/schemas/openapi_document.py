@@ -96,7 +96,9 @@ class _SchemaGenerator(GenerateJsonSchema):
 def _inline_schemas(paths: Json) -> Json:
     """Return the objects with a title that the schemas of the bodies hold, and refer to them where they were."""
     definitions: Json = {}
-    bodies = [operation["requestBody"] for path in paths.values() for operation in path.values() if _has_body(operation)]
+    bodies = [
+        operation["requestBody"] for path in paths.values() for operation in path.values() if _has_body(operation)
+    ]
     for node in list(_nodes(bodies)):
         definitions |= node.pop("$defs", {})
     for node in _nodes([bodies, definitions]):
