@@ -25,6 +25,7 @@ from rerankd.mcp.server import McpServer
 from rerankd.reranker import Reranker
 from rerankd.server.auth.key_file import write_keys
 from rerankd.server.auth.keys import new_key
+from rerankd.traces.store import TraceStore
 from tests.integration.contract import DOCUMENTS, QUERY
 from tests.integration.index_program import run
 from tests.integration.serving import Served, serve, until
@@ -49,11 +50,13 @@ class Guarded:
         served: the server.
         keys: clear keys by name: `first`, `second`, from whom a file is hidden, and `tight`, with two requests a day.
         tenants: tenants by the name of their key.
+        traces_url: database of its traces.
     """
 
     served: Served
     keys: Mapping[str, str]
     tenants: Mapping[str, str]
+    traces_url: str
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +85,11 @@ def guarded(folder: Path, llm: Served) -> Iterator[Guarded]:
     write_keys(folder / "keys.json", [key for _, key in made.values()])
     tenants = {name: key.tenant_id for name, (_, key) in made.items()}
     (folder / "rules.yaml").write_text(RULES.replace("TENANT", tenants["second"]))
+    traces_url = f"sqlite:///{folder}/traces.sqlite"
     env = {
         "RERANKD_MCP": "true",
+        "RERANKD_TRACES_URL": traces_url,
+        "RERANKD_TRACES_SECONDS": "0.1",
         "RERANKD_INDEX": str(folder / "index"),
         "RERANKD_API_KEYS_FILE": str(folder / "keys.json"),
         "RERANKD_RULES": str(folder / "rules.yaml"),
@@ -92,7 +98,7 @@ def guarded(folder: Path, llm: Served) -> Iterator[Guarded]:
         "RERANKD_SEARCH_THRESHOLD": "0.01",
     }
     with serve(env=env) as served:
-        yield Guarded(served, {name: clear for name, (clear, _) in made.items()}, tenants)
+        yield Guarded(served, {name: clear for name, (clear, _) in made.items()}, tenants, traces_url)
 
 
 @asynccontextmanager
@@ -199,13 +205,11 @@ async def test_a_call_is_traced_and_metered_for_the_key_that_made_it(guarded: Gu
         ranking = await call(client, "rerank", query=QUERY, documents=DOCUMENTS)
     assert ranking["request_id"] == identity
 
-    def trace(name: str) -> httpx.Response:
-        headers = {"authorization": f"Bearer {guarded.keys[name]}"}
-        return httpx.get(f"{url}/v1/traces/{identity}", headers=headers, trust_env=False)
-
-    until(lambda: trace("first").status_code == 200, "traced", 20)
-    assert trace("first").json()["query"] == QUERY
-    assert trace("second").status_code == 404
+    store = TraceStore(guarded.traces_url)
+    until(lambda: any(trace.request_id == identity for trace in store.list_traces(limit=1000)), "traced", 20)
+    [tenant] = [trace.tenant for trace in store.list_traces(limit=1000) if trace.request_id == identity]
+    store.close()
+    assert tenant == guarded.tenants["first"]
 
 
 async def test_a_used_up_quota_is_an_error_of_the_tool(guarded: Guarded) -> None:

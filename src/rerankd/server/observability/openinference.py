@@ -34,7 +34,7 @@ def reranker_attributes(request: RerankRequest, result: RerankResult, detail: De
 
     Example:
         >>> from rerankd.types import Usage
-        >>> result = RerankResult((), "mini", Usage(), {})
+        >>> result = RerankResult((), "mini", Usage(0, 0, 0), {})
         >>> reranker_attributes(RerankRequest("q", [], top_n=3), result, Detail())["reranker.top_k"]
         3
     """

@@ -55,7 +55,7 @@ def test_without_the_extra_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch
 def test_texts_stay_out_of_a_span_unless_they_are_asked_for() -> None:
     request = RerankRequest("secret query", [Document("secret text", "d1", {"score": 0.5}), Document("other", "d2")])
     ranked = RankedDocument(1, request.documents[1], 0.9, 2.2, 2, 1)
-    result = RerankResult((ranked,), "mini", Usage(), {})
+    result = RerankResult((ranked,), "mini", Usage(0, 0, 0), {})
     exporter = InMemorySpanExporter()
     tracing = Tracing(exporter=exporter)
     with tracing.request("/v1/rerank", {}) as span:
@@ -77,7 +77,7 @@ def test_texts_stay_out_of_a_span_unless_they_are_asked_for() -> None:
 def test_documents_and_texts_of_a_span_are_bounded() -> None:
     documents = [Document("word " * 1000, str(number)) for number in range(50)]
     request, detail = RerankRequest("q" * 5000, documents), Detail(texts=True, documents=4)
-    attributes = reranker_attributes(request, RerankResult((), "mini", Usage(), {}), detail)
+    attributes = reranker_attributes(request, RerankResult((), "mini", Usage(0, 0, 0), {}), detail)
     contents = [value for name, value in attributes.items() if name.endswith(".content")]
     assert [len(str(content)) for content in contents] == [MAX_TEXT] * 4
     assert len(str(attributes["reranker.query"])) == MAX_TEXT
