@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import tables
 from benchmarks.headlines import headlines
+from docs.dialects import fields_table, forms_table
 from docs.families import families_table, needs_table
 from rerankd import errors
 from rerankd.cli.main import EXIT_MEANINGS, exit_code
@@ -41,6 +42,10 @@ def documents() -> dict[Path, str]:
         page = tables.fill(_text(name), "needs", needs_table(language))
         page = tables.fill(page, "families", families_table(language))
         made[ROOT / name] = tables.fill(page, "families_speed", tables.families_speed(language))
+    for name, language in (("docs/reference/dialects.md", "en"), ("docs/zh/dialects.md", "zh")):
+        made[ROOT / name] = tables.fill(
+            tables.fill(_text(name), "forms", forms_table(language)), "fields", fields_table(language)
+        )
     for name, language in (("README.md", "en"), ("README.zh-CN.md", "zh")):
         made[ROOT / name] = tables.fill(_text(name), "headlines", headlines(language))
     return made

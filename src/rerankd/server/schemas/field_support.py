@@ -18,6 +18,10 @@ MAX_NAMED = 10
 MAX_NAME = 100
 NOTHING: Final[tuple[Any, ...]] = (None, False, "", {}, [], "{}", {"mode": "disabled"})
 """Values with which a field asks for nothing."""
+_ON: Final[tuple[Any, ...]] = (None, True, "true", "")
+"""The same for a switch that is on by default."""
+_RIGHT: Final[tuple[Any, ...]] = (None, "right", "Right", "")
+"""The same for a side that is the right one by default."""
 
 _RANKINGS: Final[tuple[RequestForm, ...]] = ("union", "infinity", "voyage")
 _EVERYWHERE = FORMS
@@ -33,7 +37,8 @@ class FieldSupport:
         honoured: forms of bodies in which it has an effect.
         refused: forms in which a value is an error; in the others a warning names it.
         instead: what to send instead, for warnings and errors; empty for nothing.
-        default: a value that asks for what happens anyway, besides those of `NOTHING`.
+        nothing: values with which it asks for nothing, or for what happens anyway.
+        another: forms that no body with the field has.
     """
 
     name: str
@@ -41,7 +46,8 @@ class FieldSupport:
     honoured: tuple[RequestForm, ...] = ()
     refused: tuple[RequestForm, ...] = ()
     instead: str = ""
-    default: Any = None
+    nothing: tuple[Any, ...] = NOTHING
+    another: tuple[RequestForm, ...] = ()
 
     def support(self, form: RequestForm) -> Support:
         """Return what becomes of the field in a form.
@@ -56,7 +62,7 @@ class FieldSupport:
 
     def asks(self, value: Any) -> bool:
         """Return True for a value that asks for something."""
-        return value not in NOTHING and value != self.default
+        return value not in self.nothing
 
     @property
     def warning(self) -> str:
@@ -70,7 +76,7 @@ def _rows() -> Iterable[FieldSupport]:
     texts = "send query and documents"
     yield row("model", "all", every)
     yield row("query", "all", (*rankings, "tei"))
-    yield row("documents", "Cohere, Jina, Voyage, vLLM, Infinity, llama.cpp", (*rankings, "score"))
+    yield row("documents", "Cohere, Jina, Voyage, vLLM, Infinity, llama.cpp", (*rankings, "score"), another=("tei",))
     yield row("texts", "TEI, llama.cpp", ("tei",))
     yield row("text_1", "vLLM", ("score",))
     yield row("text_2", "vLLM", ("score",))
@@ -91,13 +97,13 @@ def _rows() -> Iterable[FieldSupport]:
     yield row("rank_fields", "Cohere v1, Pinecone", rankings)
     yield row("threshold", honoured=rankings)
     yield row("score_threshold", "Dify", rankings)
-    yield row("similarity_threshold")
-    yield row("relevance_threshold")
-    yield row("min_score")
+    yield row("similarity_threshold", "others")
+    yield row("relevance_threshold", "others")
+    yield row("min_score", "others")
     yield row("raw_scores", "TEI, Infinity", every)
-    yield row("use_activation", "vLLM", every, default=True)
-    yield row("activation", "vLLM", instead="send use_activation", default=True)
-    yield row("normalize", instead="send raw_scores", default=True)
+    yield row("use_activation", "vLLM", every, nothing=_ON)
+    yield row("activation", "vLLM", instead="send use_activation", nothing=_ON)
+    yield row("normalize", "others", instead="send raw_scores", nothing=_ON)
     yield row("instruction", "vLLM, litellm", every)
     yield row("instruct", "DashScope, SGLang", every)
     yield row("chat_template_kwargs", "vLLM", every)
@@ -108,11 +114,11 @@ def _rows() -> Iterable[FieldSupport]:
     yield row("max_tokens_per_query", "vLLM", rankings)
     yield row("max_chunks_per_doc", "Cohere v1, Xinference, SiliconFlow", rankings)
     yield row("overlap_tokens", "SiliconFlow", rankings)
-    yield row("truncation", "Voyage", rankings, default=True)
-    yield row("truncation_side", "vLLM", rankings, default="right")
-    yield row("truncate_prompt_tokens", "vLLM", (*rankings, "score"), default=-1)
-    yield row("truncate", "TEI", ("tei", "predict"), default=True)
-    yield row("truncation_direction", "TEI", ("tei", "predict"), default="Right")
+    yield row("truncation", "Voyage", rankings, nothing=_ON)
+    yield row("truncation_side", "vLLM", rankings, nothing=_RIGHT)
+    yield row("truncate_prompt_tokens", "vLLM", (*rankings, "score"), nothing=(*NOTHING, -1))
+    yield row("truncate", "TEI", ("tei", "predict"), nothing=_ON)
+    yield row("truncation_direction", "TEI", ("tei", "predict"), nothing=_RIGHT)
     yield row("fusion", honoured=rankings)
     yield row("fusion_weight", honoured=rankings)
     yield row("explain", honoured=("union",))
@@ -125,7 +131,7 @@ def _rows() -> Iterable[FieldSupport]:
     yield row("request_id", "vLLM", instead="send the header X-Request-Id")
     yield row("cache_salt", "vLLM")
     yield row("mm_processor_kwargs", "vLLM")
-    yield row("add_special_tokens", "vLLM", default=True)
+    yield row("add_special_tokens", "vLLM", nothing=_ON)
     yield row("parameters", "DashScope, Pinecone")
 
 

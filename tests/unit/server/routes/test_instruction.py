@@ -111,12 +111,12 @@ ALIASES: list[tuple[Any, dict[str, Any]]] = [
     (union, {"instruction": ASKED, "instruct": "x", "chat_template_kwargs": {"instruction": "y"}}),
     (pairs, {"chat_template_kwargs": {"instruction": ASKED, "more": 1}}),
 ]
-CHAT_OPTIONS: tuple[Any, ...] = ({}, "x", [], {"instruction": None})
+EMPTY_OPTIONS: tuple[Any, ...] = ({}, [], "", "{}", None, {"instruction": None}, '{"instruction": ""}')
 NONE: list[dict[str, Any]] = [
     *({"instruction": blank} for blank in (None, "", "  ")),
-    *({"kwargs": odd} for odd in ("{}", "not json", "[]", 7, None, {"instruction": 7})),
-    *[{"chat_template_kwargs": odd} for odd in CHAT_OPTIONS],
+    *({name: empty} for name in ("kwargs", "chat_template_kwargs") for empty in EMPTY_OPTIONS),
 ]
+ODD: list[Any] = ["not json", "[1]", 7, {"instruction": 7}, {"batch": 8}, ["a"]]
 
 
 async def test_other_names_of_it(http: httpx.AsyncClient, seen: list[str | None]) -> None:
@@ -134,6 +134,16 @@ async def test_what_asks_for_nothing(http: httpx.AsyncClient, seen: list[str | N
         assert "warnings" not in response.json()["meta"]
         assert (fields, seen) == (fields, [None])
         seen.clear()
+
+
+async def test_options_without_an_instruction_are_named(http: httpx.AsyncClient, seen: list[str | None]) -> None:
+    for name in ("kwargs", "chat_template_kwargs"):
+        for odd in ODD:
+            response = await http.post("/v1/rerank", json=union(**{name: odd}))
+            (warning,) = response.json()["meta"]["warnings"]
+            assert warning.startswith(name), odd
+            assert warning.endswith("and was ignored"), odd
+    assert set(seen) == {None}
 
 
 async def test_a_model_has_a_default(http: httpx.AsyncClient, seen: list[str | None]) -> None:

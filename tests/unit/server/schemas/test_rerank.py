@@ -54,7 +54,7 @@ def test_dialects_of_truncation_become_the_same_overrides() -> None:
 def test_a_value_that_is_changed_gives_a_warning() -> None:
     body = validated(RerankRequestBody, {"query": "q", "documents": ["d"], "truncate_prompt_tokens": 3})
     assert body.truncation_overrides().max_length == 8
-    assert body.warnings == ["truncate_prompt_tokens was raised to 8"]
+    assert body.warnings == ["truncate_prompt_tokens is below 8 and was raised"]
     assert validated(RerankRequestBody, {"query": "q", "documents": ["d"], "truncate_prompt_tokens": 9}).warnings == []
 
 
@@ -122,7 +122,7 @@ def test_score_threshold_is_another_name_of_threshold() -> None:
         (PredictRequestBody, {"inputs": ["q", "d"], "min_score": 0.1}, ["min_score"]),
         (RerankRequestBody, {"query": "q", "documents": ["d"], "similarity_threshold": 0.1}, ["similarity_threshold"]),
         (RerankRequestBody, {"query": "q", "documents": ["d"], "instruction": "Rank."}, []),
-        (RerankRequestBody, {"query": "q", "documents": ["d"], "instruction": "", "user": "u", "kwargs": "{}"}, []),
+        (RerankRequestBody, {"query": "q", "documents": ["d"], "instruction": "", "user": "", "kwargs": "{}"}, []),
     ],
 )
 def test_a_field_that_would_change_the_results_is_not_ignored_in_silence(

@@ -24,6 +24,7 @@ def test_a_length_that_is_raised_is_warned_about() -> None:
     def warnings(**fields: object) -> list[str]:
         return validated(ScoreRequestBody, {"text_1": "q", "text_2": "d"} | fields).warnings
 
-    assert warnings(truncate_prompt_tokens=3) == ["truncate_prompt_tokens was raised to 8"]
+    assert warnings(truncate_prompt_tokens=3) == ["truncate_prompt_tokens is below 8 and was raised"]
     assert warnings(truncate_prompt_tokens=9) == warnings(truncate_prompt_tokens=-1) == warnings() == []
-    assert warnings(truncate_prompt_tokens=3, max_length=64) == []  # max_length counts
+    differs = "truncate_prompt_tokens differs from max_length and was ignored"
+    assert warnings(truncate_prompt_tokens=3, max_length=64) == [differs]
