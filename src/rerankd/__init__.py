@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from rerankd.reranker import Reranker
-    from rerankd.types import Document, Pair, RankedDocument, RerankResult, Usage
+    from rerankd.types import Document, Pair, RankedDocument, RerankResult, Span, SpanOptions, Usage
 
 __getattr__ = lazy_exports(
     __name__,
@@ -51,7 +51,7 @@ __getattr__ = lazy_exports(
         "rerankd.async_reranker": ("AsyncReranker",),
         "rerankd.client": ("AsyncClient", "Client"),
         "rerankd.reranker": ("Reranker",),
-        "rerankd.types": ("Document", "Pair", "RankedDocument", "RerankResult", "Usage"),
+        "rerankd.types": ("Document", "Pair", "RankedDocument", "RerankResult", "Span", "SpanOptions", "Usage"),
         "rerankd.errors": (
             "AuthenticationError",
             "BodyTimeoutError",
@@ -116,6 +116,8 @@ __all__ = [
     "Reranker",
     "RetryableError",
     "ScoringError",
+    "Span",
+    "SpanOptions",
     "UnavailableError",
     "UnsupportedMediaTypeError",
     "UnsupportedModelError",
