@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 
 from rerankd import Reranker
+from rerankd._common.sentences import sentences
 from rerankd.demo.shop import load_sections
 from rerankd.retrieval.attribution import DEFAULT_SUPPORT
 from rerankd.retrieval.bm25 import rank_by_bm25
 from rerankd.retrieval.figures import figures
-from rerankd.retrieval.sentences import sentences
 from rerankd.types import Document
 
 CLAIMS = Path(__file__).with_name("claims.jsonl")

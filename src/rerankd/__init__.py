@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from rerankd.reranker import Reranker
-    from rerankd.types import Document, Pair, RankedDocument, RerankResult, Usage
+    from rerankd.types import Document, Pair, RankedDocument, RerankResult, Span, SpanOptions, Usage
 
 __getattr__ = lazy_exports(
     __name__,
@@ -52,7 +52,7 @@ __getattr__ = lazy_exports(
         "rerankd.async_reranker": ("AsyncReranker",),
         "rerankd.client": ("AsyncClient", "Client"),
         "rerankd.reranker": ("Reranker",),
-        "rerankd.types": ("Document", "Pair", "RankedDocument", "RerankResult", "Usage"),
+        "rerankd.types": ("Document", "Pair", "RankedDocument", "RerankResult", "Span", "SpanOptions", "Usage"),
         "rerankd.errors": (
             "AuthenticationError",
             "BodyTimeoutError",
@@ -118,6 +118,8 @@ __all__ = [
     "Reranker",
     "RetryableError",
     "ScoringError",
+    "Span",
+    "SpanOptions",
     "UnavailableError",
     "UnsupportedFieldError",
     "UnsupportedMediaTypeError",

@@ -45,7 +45,7 @@ class ResultViews:
         names = [field.name for field in fields(self)]  # type: ignore[arg-type]  # of the dataclass that inherits it
         return {name: getattr(self, name) for name in names} | {
             "results": [_row(ranked) for ranked in self],
-            "usage": asdict(self.usage),
+            "usage": self.usage.to_dict(),
             "timings": dict(self.timings),
             "warnings": list(self.warnings),
         }
@@ -91,10 +91,11 @@ _COLUMNS = ["rank_after", "id", "text", *(name for name in _FIELDS if name != "r
 
 def _row(ranked: RankedDocument) -> dict[str, Any]:
     document = ranked.document
-    return {name: getattr(ranked, name) for name in _FIELDS} | {
+    row = {name: getattr(ranked, name) for name in _FIELDS} | {
         "document": {"text": document.text, "id": document.id, "metadata": dict(document.metadata or {})},
         "rules": [asdict(rule) for rule in ranked.rules],
     }
+    return row if ranked.spans is None else row | {"spans": [asdict(span) for span in ranked.spans]}
 
 
 def _flat_row(ranked: RankedDocument) -> dict[str, Any]:
@@ -103,4 +104,4 @@ def _flat_row(ranked: RankedDocument) -> dict[str, Any]:
     document = row.pop("document")
     row |= {"id": document["id"], "text": document["text"]}
     metadata = {f"metadata.{name}" if name in row else str(name): value for name, value in document["metadata"].items()}
-    return {name: row[name] for name in _COLUMNS} | metadata
+    return {name: row[name] for name in (*_COLUMNS, "spans") if name in row} | metadata

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Unpack
 
@@ -24,6 +24,7 @@ from rerankd.models.files import ModelFiles, load_model
 from rerankd.ranking.activation import activate, check_activation
 from rerankd.ranking.finish import RequestScores, finish
 from rerankd.ranking.requests import RequestOptions, build_requests
+from rerankd.ranking.spans import add_spans
 from rerankd.rules.rule_file import read_rules
 from rerankd.rules.rule_set import RuleSet
 from rerankd.scoring.backend import half_precision
@@ -173,6 +174,7 @@ class Reranker:
             fusion_weight: weight of the first stage, the model's is 1; None for the method's default.
             instruction: overrides the reranker's instruction for this call. A model that reads none ignores it, and
                 `RerankResult.warnings` says so.
+            spans: `SpanOptions` to also score the sentences of the returned documents, as `RankedDocument.spans`.
             max_length: overrides the reranker's max_length for this call.
             batch_size: overrides the reranker's batch_size for this call.
             show_progress: True draws a progress bar on standard error.
@@ -221,22 +223,24 @@ class Reranker:
         instruction = options.get("instruction")
         truncation = self._truncation.changed(options.get("max_length"), instruction)
         ignored = (IGNORED,) if self._truncation.ignores(instruction) else ()
-        timer = StepTimer()
-        scores = self._score(
-            [
-                (self.rules.expand_query(request.query), [document.text for document in request.documents])
-                for request in requests
-            ],
-            truncation,
-            options.get("batch_size"),
-            options.get("show_progress", False),
-            timer,
+        score = partial(
+            self._score,
+            truncation=truncation,
+            batch_size=options.get("batch_size"),
+            show_progress=options.get("show_progress", False),
         )
-        timings = {**timer.milliseconds, "total": sum(timer.milliseconds.values())}
-        return [
+        read = [self.rules.expand_query(request.query) for request in requests]
+        timer = StepTimer()
+        scores = score(
+            [(query, [each.text for each in request.documents]) for query, request in zip(read, requests, strict=True)],
+            timer=timer,
+        )
+        timings = timer.with_total()
+        results = [
             self._finish(request, request_scores, timings, truncation, ignored)
             for request, request_scores in zip(requests, scores, strict=True)
         ]
+        return results if options.get("spans") is None else add_spans(requests, read, results, scores, score)
 
     def score(
         self,
@@ -286,7 +290,7 @@ class Reranker:
 
     def _score(
         self,
-        groups: list[tuple[str, list[str]]],
+        groups: Sequence[tuple[str, Sequence[str]]],
         truncation: TruncationOptions,
         batch_size: int | None,
         show_progress: bool,

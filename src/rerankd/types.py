@@ -91,6 +91,34 @@ class Fusion:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanOptions:
+    """Request for the sentences of the returned documents that answer the query, see `Span`.
+
+    Attributes:
+        threshold: lowest sigmoid score of a sentence that is returned, from 0 to 1, whatever the activation.
+        max_spans: sentences of one document that are returned at most, the best ones; None for no limit.
+    """
+
+    threshold: float = 0.1
+    max_spans: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A sentence of a document, scored with the query as a document of its own.
+
+    Attributes:
+        start: position of its first character in the document's text, in Unicode code points.
+        end: position behind its last character: `text[start:end]` is the sentence.
+        score: its activated score, that of `Reranker.score` for the query and the sentence.
+    """
+
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class MatchedRule:
     """A rule that acted on a document.
 
@@ -148,6 +176,7 @@ class RerankRequest:
         priority: urgency in the engine's queue, from 0, the most urgent, to 999; None for the best that it may have.
         best_priority: most urgent priority that the request may have.
         strict: True refuses the request where the model cannot honour a field, such as an instruction.
+        spans: request for the sentences that answer the query; None for none.
     """
 
     query: str
@@ -171,6 +200,7 @@ class RerankRequest:
     priority: int | None = None
     best_priority: int = 0
     strict: bool = False
+    spans: SpanOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +234,7 @@ class RankedDocument:
         truncated: True if the model did not read all of the document.
         chunks: number of chunks in which the document was read.
         rules: rules that acted on the document.
+        spans: sentences that answer the query, in the order of the text; None if the request did not ask for them.
     """
 
     index: int
@@ -215,6 +246,7 @@ class RankedDocument:
     truncated: bool = False
     chunks: int = 1
     rules: tuple[MatchedRule, ...] = ()
+    spans: tuple[Span, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,14 +254,26 @@ class Usage:
     """The cost of a request.
 
     Attributes:
-        pairs: number of pairs that were scored.
-        tokens: tokens of these pairs, special tokens included.
-        truncated: number of pairs whose text was cut.
+        pairs: number of pairs of the query and a document that were scored.
+        tokens: tokens of all scored pairs, special tokens included.
+        truncated: number of scored pairs whose text was cut.
+        sentences: number of pairs of the query and a sentence that were scored for spans.
     """
 
     pairs: int
     tokens: int
     truncated: int
+    sentences: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the counts by name; without `sentences` where none were scored.
+
+        Example:
+            >>> Usage(2, 31, 0).to_dict()
+            {'pairs': 2, 'tokens': 31, 'truncated': 0}
+        """
+        counts = {"pairs": self.pairs, "tokens": self.tokens, "truncated": self.truncated}
+        return counts | {"sentences": self.sentences} if self.sentences else counts
 
 
 @dataclass(frozen=True, slots=True)

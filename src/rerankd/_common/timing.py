@@ -41,6 +41,10 @@ class StepTimer:
     def __init__(self) -> None:
         self.milliseconds: dict[str, float] = {}
 
+    def with_total(self) -> dict[str, float]:
+        """Return the milliseconds of each step, and of all as `total`."""
+        return {**self.milliseconds, "total": sum(self.milliseconds.values())}
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Add the time spent inside to `name`, also when it raises."""

@@ -278,6 +278,6 @@ def usage_of(scores: Sequence[PairScore]) -> Usage:
 
     Example:
         >>> usage_of([PairScore(1.0, 12, True), PairScore(0.5, 8, False)])
-        Usage(pairs=2, tokens=20, truncated=1)
+        Usage(pairs=2, tokens=20, truncated=1, sentences=0)
     """
     return Usage(len(scores), sum(score.tokens for score in scores), sum(score.truncated for score in scores))

@@ -12,7 +12,8 @@ from rerankd.errors import InvalidRequestError
 from rerankd.ranking.activation import check_activation
 from rerankd.ranking.order import checked_fusion, checked_threshold
 from rerankd.ranking.priority import check_priority
-from rerankd.types import Activation, RerankRequest, TruncationOverrides
+from rerankd.ranking.spans import check_spans
+from rerankd.types import Activation, RerankRequest, SpanOptions, TruncationOverrides
 
 Fields = ParamSpec("Fields")
 
@@ -25,6 +26,7 @@ class RequestOptions(TypedDict, total=False):
     fusion: str | None
     fusion_weight: float | None
     instruction: str | None
+    spans: SpanOptions | None
     max_length: int | None
     batch_size: int | None
     show_progress: bool
@@ -39,6 +41,7 @@ def _checked(make: Callable[Fields, RerankRequest]) -> Callable[Fields, RerankRe
         check_positive(top_n=request.top_n)
         checked_threshold(request.threshold)
         check_priority(request.priority)
+        check_spans(request.spans, request.activation)
         instruction = check_instruction(request.truncation.instruction)
         if instruction == request.truncation.instruction:
             return request
@@ -86,6 +89,7 @@ def build_requests(
         truncation=TruncationOverrides(instruction=options.get("instruction")),
         threshold=checked_threshold(options.get("threshold")),
         fusion=checked_fusion(options.get("fusion"), options.get("fusion_weight")),
+        spans=options.get("spans"),
     )
     return [
         replace(template, query=to_query(query), documents=to_documents(candidates))

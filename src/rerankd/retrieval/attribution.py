@@ -13,11 +13,11 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from rerankd._common.sentences import sentences
 from rerankd.retrieval.citations import CitedPart, cited_parts
 from rerankd.retrieval.code_spans import CodeSplitter
 from rerankd.retrieval.duplicates import shingles
 from rerankd.retrieval.figures import figures
-from rerankd.retrieval.sentences import sentences
 
 ScoreFunction = Callable[[Sequence[tuple[str, Sequence[str]]]], Awaitable[Sequence[Sequence[float]]]]
 """A function from queries, each with texts, to the sigmoid scores of the texts."""

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
+from rerankd._common.sentences import sentences
 from rerankd._common.text import UNSPACED
 from rerankd.errors import InvalidRequestError
-from rerankd.retrieval.sentences import sentences
 
 TokenOffsets = Callable[[str], Sequence[tuple[int, int]]]
 

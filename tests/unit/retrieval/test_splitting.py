@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from rerankd._common.sentences import sentences
 from rerankd.errors import InvalidRequestError
-from rerankd.retrieval.sentences import sentences
 from rerankd.retrieval.splitting import Block, SplitOptions, split
 from tests.unit.retrieval.letters import offsets
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerankd.retrieval.sentences import sentences
+from rerankd._common.sentences import sentences
 
 
 @pytest.mark.parametrize(
