@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from rerankd.engine.pool import ServedModel
 from rerankd.scoring.backend import Backend
 from rerankd.server.service import Service
 
@@ -18,13 +19,27 @@ def model_card(service: Service, name: str) -> dict[str, Any]:
         service: the instance.
         name: name of the model in its pool.
     """
+    card = _card(name, "rerank", service.pool.loaded.get(name))
+    follower = service.follower
+    if follower is not None and (registry_card := follower.card(name)) is not None:
+        card["registry"] = registry_card
+    return card
+
+
+def encoder_card(service: Service, name: str) -> dict[str, Any]:
+    """Return the card of an embedding model, loaded or not; Xinference's clients read `model_type`."""
     model = service.pool.loaded.get(name)
+    dimensions = {} if model is None else {"dimensions": model.files.manifest.architecture.hidden}
+    return _card(name, "embedding", model) | dimensions
+
+
+def _card(name: str, kind: str, model: ServedModel | None) -> dict[str, Any]:
     card: dict[str, Any] = {
         "id": name,
         "object": "model",
         "created": STARTED,
         "owned_by": "rerankd",
-        "model_type": "rerank",
+        "model_type": kind,
         "model_name": name,
         "loaded": model is not None,
     }
@@ -36,17 +51,6 @@ def model_card(service: Service, name: str) -> dict[str, Any]:
             "version": model.engine.version,
             "bytes": model.files.size,
         }
-    follower = service.follower
-    if follower is not None and (registry_card := follower.card(name)) is not None:
-        card["registry"] = registry_card
-    return card
-
-
-def encoder_card(service: Service, name: str) -> dict[str, Any]:
-    """Return the card of an embedding model, loaded or not; Xinference's clients read `model_type`."""
-    card = model_card(service, name) | {"model_type": "embedding"}
-    if (model := service.pool.loaded.get(name)) is not None:
-        card["dimensions"] = model.files.manifest.architecture.hidden
     return card
 
 

@@ -199,3 +199,35 @@ async def test_a_model_that_is_added_is_for_those_who_know_it() -> None:
         await model_pool.add("a~bad", "bad")
     assert model_pool.unlisted == {}
     await model_pool.close()
+
+
+async def test_embedding_models_have_a_loader_and_names_of_their_own() -> None:
+    rerankers, encoders = FakeLoader(), FakeLoader()
+    model_pool = pool(rerankers, encoders={"e": "ref-e", "f": "ref-f"}, encoder_loader=encoders)
+    assert model_pool.encoders == {"e": "ref-e", "f": "ref-f"}
+    assert "e" not in model_pool.names
+    assert model_pool.resolve("e") == "a"  # to a ranking it is an unknown name
+    assert [model_pool.find_encoder(name) for name in (None, "", "f", "ref-f")] == ["e", "e", "f", "f"]
+    with pytest.raises(ModelNotFoundError, match=r"no embedding model 'a'. Use one of: e, f."):
+        model_pool.find_encoder("a")
+    async with model_pool.lease("e") as model:
+        assert model.reference == "ref-e"
+    assert (rerankers.opened, encoders.opened) == ([], ["ref-e"])
+    with pytest.raises(ConflictError):
+        await model_pool.add("e", "ref-x")
+    assert await model_pool.unload("e")
+    await model_pool.close()
+
+
+async def test_embedding_models_share_the_memory_with_rerankers() -> None:
+    model_pool = pool(FakeLoader(), encoders={"e": "ref-e"}, encoder_loader=FakeLoader(), max_loaded_bytes=2 * SIZE)
+    for name in ("a", "b", "e"):
+        async with model_pool.lease(name):
+            pass
+    assert sorted(model_pool.loaded) == ["a", "e"]
+    await model_pool.close()
+
+
+async def test_without_embedding_models_the_setting_is_named() -> None:
+    with pytest.raises(ModelNotFoundError, match="embedding_models"):
+        pool(FakeLoader()).find_encoder(None)

@@ -62,13 +62,14 @@ class TokenizeRoutes:
         body = await read_body(request, DecodeRequestBody, self._service.settings)
         tokenizer = _tokenizer(await self._model(body.model))
         skip = body.skip_special_tokens is not False
-        return json_response(await asyncio.to_thread(tokenizer.decode_batch, body.ids, skip_special_tokens=skip))
+        texts = await asyncio.to_thread(lambda: [_text(tokenizer, ids, skip=skip) for ids in body.ids])
+        return json_response(texts)
 
     async def detokenize(self, request: Request) -> Response:
         """Return the text of ids, as vLLM does."""
         body = await read_body(request, DetokenizeRequestBody, self._service.settings)
         tokenizer = _tokenizer(await self._model(body.model))
-        text = await asyncio.to_thread(tokenizer.decode, body.tokens, skip_special_tokens=False)
+        text = await asyncio.to_thread(_text, tokenizer, body.tokens, skip=False)
         return json_response({"prompt": text})
 
     async def _model(self, requested: str | None) -> ServedModel:
@@ -99,6 +100,18 @@ async def _in_thread(tokens: Any, model: ServedModel, texts: Sequence[str], **op
 
 def _tokenizer(model: ServedModel) -> Tokenizer:
     return model.engine.scorer.encoder.tokenizer
+
+
+def _text(tokenizer: Tokenizer, ids: Sequence[int], *, skip: bool) -> str:
+    """Return the text of ids; where the tokenizer's file does not say how tokens are joined, as it divided the text."""
+    from tokenizers import decoders, pre_tokenizers
+
+    if tokenizer.decoder is not None or not isinstance(tokenizer.pre_tokenizer, pre_tokenizers.Metaspace):
+        return str(tokenizer.decode(list(ids), skip_special_tokens=skip))
+    special = tokenizer.get_added_tokens_decoder() if skip else {}
+    kept = [token_id for token_id in ids if not (token_id in special and special[token_id].special)]
+    tokens = [token for token_id in kept if (token := tokenizer.id_to_token(token_id)) is not None]
+    return str(decoders.Metaspace().decode(tokens))
 
 
 def _tei_tokens(model: ServedModel, texts: Sequence[str], *, special: bool) -> list[list[dict[str, Any]]]:
