@@ -19,6 +19,10 @@ from rerankd.settings import Settings
 from rerankd.types import Document, TruncationOverrides
 
 
+# Generators of clients make one constant of "Left" and "left".
+_SIDES_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "enum": ["Left", "Right"]}, {"type": "null"}]}
+
+
 class TeiRequestBody(ScoringRequestBody):
     """Request to rank texts, as text-embeddings-inference takes it."""
 
@@ -26,7 +30,7 @@ class TeiRequestBody(ScoringRequestBody):
     texts: list[str] = Field(description="The documents to rank.", json_schema_extra={"minItems": 1})
     truncate: bool | None = Field(None, description="Set to false to refuse pairs that are too long.")
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = Field(
-        None, description="Side that is truncated."
+        None, description="Side that is truncated; also in lower case.", json_schema_extra=_SIDES_SCHEMA
     )
     return_text: bool | None = Field(None, description="Set to true to return the texts.")
     top_n: int | None = Field(None, description="Number of documents to return; null, 0 or less for all.")
