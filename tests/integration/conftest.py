@@ -21,6 +21,7 @@ from tests.integration.contract import DOCUMENTS, QUERY
 from tests.integration.nginx import MISSING, nginx_binary
 from tests.integration.postgres import Postgres, running_postgres
 from tests.integration.serving import API_KEY, Served, serve
+from tests.openapi import AnswerChecker, checking_client
 
 _names = count()
 
@@ -63,17 +64,23 @@ def logits(mini: Reranker) -> list[float]:
     return [float(score) for score in mini.score([(QUERY, text) for text in DOCUMENTS], activation="none")]
 
 
+@pytest.fixture(scope="session")
+def answers(server_url: str) -> AnswerChecker:
+    """Return what holds answers against the OpenAPI document of the servers."""
+    return AnswerChecker(httpx.get(f"{server_url}/openapi.json", trust_env=False).json())
+
+
 @pytest.fixture(scope="module")
-def client(server_url: str) -> Iterator[httpx.Client]:
-    """Bare HTTP to the open server."""
-    with httpx.Client(base_url=server_url, trust_env=False, timeout=60) as client:
+def client(server_url: str, answers: AnswerChecker) -> Iterator[httpx.Client]:
+    """Bare HTTP to the open server; each answer is held against the OpenAPI document."""
+    with checking_client(server_url, answers) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def guarded(guarded_url: str) -> Iterator[httpx.Client]:
-    """Bare HTTP, with no key, to the server that asks for one."""
-    with httpx.Client(base_url=guarded_url, trust_env=False, timeout=60) as client:
+def guarded(guarded_url: str, answers: AnswerChecker) -> Iterator[httpx.Client]:
+    """Bare HTTP, with no key, to the server that asks for one; each answer is held against the OpenAPI document."""
+    with checking_client(guarded_url, answers) as client:
         yield client
 
 

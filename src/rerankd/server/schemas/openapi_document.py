@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from http import HTTPStatus
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
@@ -32,6 +35,7 @@ TAGS = [
     {"name": "models", "description": "The models that are served."},
     {"name": "health", "description": "Probes and metrics."},
 ]
+RESPONSES = "#/components/responses/"
 _ATTRIBUTE = re.compile(r"^    (\w+): (.*?)(?=^    \w|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -51,11 +55,15 @@ def openapi_document(app: FastAPI) -> Json:
             routes=app.routes,
             tags=TAGS,
         )
-        _drop_framework_errors(document)
+        errors = _share_errors(document["paths"], app.state.routes)
         inline = _inline_schemas(document["paths"])
-        names = {node["$ref"].removeprefix(REF) for node in _nodes([document, inline]) if _names_schema(node)}
+        names = {node["$ref"].removeprefix(REF) for node in _nodes([document, inline, errors]) if _names_schema(node)}
         schemas = inline | _schemas(sorted(names & MODELS.keys()))
-        document["components"] = {"schemas": dict(sorted(schemas.items())), "headers": HEADERS}
+        document["components"] = {
+            "schemas": dict(sorted(schemas.items())),
+            "responses": errors,
+            "headers": HEADERS,
+        }
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -163,9 +171,27 @@ def _nodes(node: Any) -> Iterator[Json]:
             yield from _nodes(value)
 
 
-def _drop_framework_errors(document: Json) -> None:
-    """Drop the errors of parameters in FastAPI's form: `create_app` answers them in ours."""
-    for methods in document["paths"].values():
-        for described in methods.values():
-            if "HTTPValidationError" in str(described.get("responses", {}).get("422")):
-                del described["responses"]["422"]
+def _share_errors(paths: Json, routes: Iterable[APIRoute]) -> Json:
+    """Put the errors of the routes in place, by reference to components, which are returned.
+
+    FastAPI would drop nulls from their examples, and adds the errors of parameters in a form that `create_app` replaces.
+    """
+    shared: Json = {}
+    names: dict[str, str] = {}
+    for route in routes:
+        errors = {str(status): made for status, made in route.responses.items() if int(status) >= 400}
+        for method in route.methods & {name.upper() for name in paths.get(route.path_format, {})}:
+            described = paths[route.path_format][method.lower()]["responses"]
+            for status in [status for status in described if status >= "400"]:
+                del described[status]
+            for status, made in errors.items():
+                name = names.setdefault(orjson.dumps(made).decode(), _free_name(HTTPStatus(int(status)), shared))
+                shared.setdefault(name, made)
+                described[status] = {"$ref": RESPONSES + name}
+    return shared
+
+
+def _free_name(status: HTTPStatus, taken: Collection[str]) -> str:
+    name = status.phrase.title().replace(" ", "").replace("-", "")
+    number = sum(one.rstrip("0123456789") == name for one in taken)
+    return f"{name}{number + 1}" if number else name

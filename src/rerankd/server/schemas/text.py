@@ -43,14 +43,16 @@ def list_of_one(value: Any) -> Any:
 TEXT_SCHEMA: dict[str, Any] = {
     "anyOf": [
         {"type": "string"},
-        {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+        {"title": "TextObject", "type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
         {
+            "title": "TextContent",
             "type": "object",
             "properties": {
                 "content": {
                     "type": "array",
                     "minItems": 1,
                     "items": {
+                        "title": "TextPart",
                         "type": "object",
                         "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
                         "required": ["type", "text"],

@@ -44,6 +44,41 @@ CANDIDATE_EXAMPLE = {
     "grade": None,
 }
 
+RATES_EXAMPLE = {
+    "requests": 40,
+    "negative": 2,
+    "reciprocal_before": 0.31,
+    "reciprocal_after": 0.82,
+    "top5_before": 0.62,
+    "top5_after": 0.95,
+    "gain": 0.51,
+    "gain_low": 0.42,
+    "gain_high": 0.6,
+    "verdict": "helps",
+}
+ACTIVITY_EXAMPLE = {
+    "model": "mini",
+    "tenant": "*",
+    "requests": 1200,
+    "versions": 1,
+    "top_changed": 0.41,
+    "tau": 0.52,
+    "rbo": 0.61,
+    "promotion": 1.7,
+    "top_score": 0.93,
+    "top_score_p10": 0.4,
+    "top_score_p90": 0.99,
+    "margin": 0.22,
+    "psi": 0.03,
+    "reference_requests": 9100,
+    "latency_p50_ms": 18.2,
+    "latency_p95_ms": 41.7,
+    "truncated": 0.01,
+    "feedback": RATES_EXAMPLE,
+    "job_rankings": 0,
+    "job_latency_p95_ms": None,
+}
+
 
 @with_config(ConfigDict(json_schema_extra={"examples": [{"object": "feedback", "accepted": 2, "pending": 0}]}))
 class FeedbackResponse(TypedDict):
@@ -253,6 +288,7 @@ class ModelActivity(TypedDict):
     job_latency_p95_ms: float | None
 
 
+@with_config(ConfigDict(json_schema_extra={"examples": [{"object": "list", "data": [ACTIVITY_EXAMPLE]}]}))
 class ActivityList(TypedDict):
     """Reranking activity by model and tenant, all tenants first.
 

@@ -17,6 +17,34 @@ CARD_EXAMPLE = {
     "loaded": False,
 }
 
+INFINITY_CARD_EXAMPLE = {
+    "id": "mini",
+    "object": "model",
+    "created": 1796083200,
+    "owned_by": "rerankd",
+    "backend": "onnx",
+    "capabilities": ["rerank"],
+    "stats": {"queue_fraction": 0.0, "queue_absolute": 0, "results_pending": 0, "batch_size": 1000},
+}
+INFO_EXAMPLE = {
+    "model_id": "mini",
+    "model_sha": "mini-3f9a",
+    "model_dtype": "int8",
+    "served_model_name": "mini",
+    "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}},
+    "max_concurrent_requests": 512,
+    "max_input_length": 512,
+    "max_batch_tokens": 16384,
+    "max_batch_requests": None,
+    "max_client_batch_size": 1000,
+    "auto_truncate": True,
+    "tokenization_workers": 1,
+    "version": "1.0.0",
+    "sha": None,
+    "docker_label": None,
+    "rerankd": {"backend": "onnx", "device": "cpu", "precision": "int8", "reason": "the fastest on this processor"},
+}
+
 
 class RegistryCard(TypedDict):
     """Version of a model in the registry.
@@ -92,6 +120,13 @@ class ModelList(TypedDict):
     data: list[ModelCard]
 
 
+@with_config(
+    ConfigDict(
+        json_schema_extra={
+            "examples": [{**CARD_EXAMPLE, "persistent": False, "warnings": ["Set model to this source to keep it."]}]
+        }
+    )
+)
 class SwapResponse(ModelFields):
     """A model that was swapped.
 
@@ -155,6 +190,7 @@ class InfinityModelCard(TypedDict):
     stats: InfinityModelStats
 
 
+@with_config(ConfigDict(json_schema_extra={"examples": [{"object": "list", "data": [INFINITY_CARD_EXAMPLE]}]}))
 class InfinityModelList(TypedDict):
     """The served models, as Infinity writes them.
 
@@ -216,6 +252,7 @@ class Computation(TypedDict):
     reason: str
 
 
+@with_config(ConfigDict(json_schema_extra={"examples": [INFO_EXAMPLE]}))
 class InfoResponse(TypedDict):
     """The default model, as text-embeddings-inference describes it.
 
