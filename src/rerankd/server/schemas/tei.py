@@ -27,7 +27,6 @@ _SIDES_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "enum": ["Left", "
 class _TruncatedBody(ScoringRequestBody):
     """Body with the fields of text-embeddings-inference for texts that are too long."""
 
-
     truncate: bool | None = Field(None, description="Set to false to refuse pairs that are too long.")
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = Field(
         None, description="Side that is truncated; also in lower case.", json_schema_extra=_SIDES_SCHEMA
