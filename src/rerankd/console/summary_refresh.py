@@ -30,6 +30,7 @@ class SummaryRefresh:
         self._refresh, self._clock = refresh, clock
         self._task: asyncio.Task[None] | None = None
         self._completed: float | None = None
+        self._is_first = True
 
     async def wait(self) -> bool:
         """Wait a moment for the summaries of new rankings.
@@ -42,7 +43,8 @@ class SummaryRefresh:
             return True
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-        await asyncio.wait({self._task}, timeout=FIRST_WAIT if self._completed is None else WAIT)
+        seconds, self._is_first = FIRST_WAIT if self._is_first else WAIT, False
+        await asyncio.wait({self._task}, timeout=seconds)
         return self._age() < STALE_SECONDS
 
     def _age(self) -> float:

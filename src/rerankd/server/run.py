@@ -17,6 +17,7 @@ from rerankd._common.logging import logger
 from rerankd.errors import InvalidRequestError
 from rerankd.server.app import create_app
 from rerankd.server.browser_guard import is_loopback
+from rerankd.server.garbage import keep_collections_short
 from rerankd.server.protocol import MAX_HEAD, ConnectionLimits, http_protocol
 from rerankd.server.service import Service
 
@@ -138,6 +139,7 @@ def serve_forever(
         h11_max_incomplete_event_size=MAX_HEAD,
     )
     stay_at_hangup("Changes of the key file and the rules take effect within a second; other settings need a restart.")
+    keep_collections_short()
     server = Server(config, service)
     server.run(sockets=[listener])
     if service.failure is not None:

@@ -84,6 +84,23 @@ async def test_old_summaries_are_called_incomplete_only_after_a_minute(clock: Cl
     released.set()
 
 
+async def test_only_the_first_page_waits_longer(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary_refresh, "FIRST_WAIT", 0.5)
+    released, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    async def summarize() -> bool:
+        await released.wait()
+        return False
+
+    refresh, waits = SummaryRefresh(summarize, clock), []
+    for _ in range(2):
+        began = loop.time()
+        assert await refresh.wait() is False
+        waits.append(loop.time() - began)
+    assert waits[1] < 0.5 <= waits[0] + 0.01
+    released.set()
+
+
 async def test_an_unreachable_database_is_tried_again(clock: Clock) -> None:
     failures = [UnavailableError("The trace database cannot be reached.", hint="Start it.")]
 
