@@ -5,6 +5,7 @@ feedback. What people did is drawn from a fixed seed. Everything goes through th
 
 demo_models       versions of the bundled model, and the rankings of each
 demo_dataset      the questions with their answers, to evaluate on
+demo_evaluation   two versions of the model, measured on them
 demo_visits       visits of customers, and what they clicked
 demo_experiments  a canary that was promoted, and one that is running
 """
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rerankd.console.demo_dataset import write_dataset
+from rerankd.console.demo_evaluation import add_evaluation
 from rerankd.console.demo_experiments import run_finished_canary, start_running_canary
 from rerankd.console.demo_models import MODEL, DemoModel, rank_questions, write_model
 from rerankd.console.demo_visits import DAY, TENANTS, Visits, always
@@ -73,13 +75,14 @@ def seed_demo(folder: Path, threads: int = 0, say: Callable[[str], None] = lambd
     }
     say("Writing two weeks of rankings, feedback, cases and experiments ...")
     url = f"sqlite:///{(folder / 'traces.sqlite').resolve()}"
+    dataset = write_dataset(folder / "datasets", ranked[MODEL].questions)
     store = TraceStore(url)
     try:
         fill_store(store, ranked, rules)
+        _evaluate(store, dataset, ranked, say)
     finally:
         store.close()
     _build_index(folder, say)
-    write_dataset(folder / "datasets", ranked[MODEL].questions)
     return {
         "model": MODEL,
         "models": {name: str(path) for name, path in models.items()},
@@ -132,6 +135,14 @@ def _add_cases(store: TraceStore, ranked: dict[str, DemoModel], every: TraceFilt
             update_case(store, case.id, state="wont_fix", note="The question has no answer in the handbook.")
         else:
             update_case(store, case.id, grades=grades, note="Labelled by the support team.")
+
+
+def _evaluate(store: TraceStore, dataset: Path, ranked: dict[str, DemoModel], say: Callable[[str], None]) -> None:
+    """Evaluate the first version and the present one; there is no evaluation where the extra for it is missing."""
+    try:
+        add_evaluation(store, dataset, {name: ranked[name] for name in (FIRST, MODEL)})
+    except MissingDependencyError as error:
+        say(f"Without an evaluation: {error}")
 
 
 def _rules(folder: Path, say: Callable[[str], None]) -> tuple[RuleSet, str | None]:
