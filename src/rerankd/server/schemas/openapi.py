@@ -102,6 +102,7 @@ def operation(
         extra: further fields of the operation, such as a `requestBody` in several media types.
 
     Example:
+        >>> from rerankd.server.schemas.responses.models import ClusterAuth
         >>> operation("get_auth", "Tell whether a key is required", ClusterAuth, is_open=True)["operation_id"]
         'get_auth'
     """
@@ -162,6 +163,7 @@ def schema_of(answer: Any) -> Json:
         answer: a class, a number, a text, a list of an answer, or a union of answers.
 
     Example:
+        >>> from rerankd.server.schemas.responses.dialects import TeiRankedText
         >>> schema_of(list[TeiRankedText])
         {'type': 'array', 'items': {'$ref': '#/components/schemas/TeiRankedText'}}
     """

@@ -72,6 +72,7 @@ def attribute_docs(cls: Any) -> dict[str, str]:
     """Return the descriptions of a class's attributes from its docstring and those of its bases.
 
     Example:
+        >>> from rerankd.server.schemas.responses.models import ClusterAuth
         >>> attribute_docs(ClusterAuth)
         {'auth': 'True if an API key is required.'}
     """

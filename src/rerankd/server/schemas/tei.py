@@ -19,7 +19,6 @@ from rerankd.server.schemas.text import Text
 from rerankd.settings import Settings
 from rerankd.types import Document, TruncationOverrides
 
-
 # Generators of clients make one constant of "Left" and "left".
 _SIDES_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "enum": ["Left", "Right"]}, {"type": "null"}]}
 

@@ -12,6 +12,7 @@ from rerankd.cli.main import app
 from rerankd.errors import InvalidRequestError
 from rerankd.server.nginx.config import render
 from rerankd.server.nginx.options import NginxOptions, Rate
+from rerankd.server.routes.embeddings import EMBEDDING_PATHS
 from rerankd.server.routes.rerank import SCORING_PATHS
 from rerankd.settings import load_settings
 from tests.program import rerankd
@@ -44,7 +45,7 @@ def test_only_scoring_is_sent_twice_once_it_was_sent() -> None:
     line, again = [line for line in text.splitlines() if "non_idempotent" in line]
     (location,) = [line for line in text[: text.index(line)].splitlines() if "location ~" in line][-1:]
     paths = location.partition("(?:")[2].partition(")$")[0].split("|")
-    assert sorted(f"/{path}" for path in paths) == sorted(SCORING_PATHS)
+    assert sorted(f"/{path}" for path in paths) == sorted((*SCORING_PATHS, *EMBEDDING_PATHS))
     assert "http_429" not in text
     assert "location @rerankd_again" in text[: text.rindex(again)], "only reached by requests that were not sent"
 

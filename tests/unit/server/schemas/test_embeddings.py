@@ -75,7 +75,10 @@ def test_truncation_in_the_words_of_each_client() -> None:
     body = validated(EmbeddingRequestBody, {"input": "a", "truncate_prompt_tokens": 100})
     assert body.truncation_overrides().max_length == 100
     short = validated(EmbeddingRequestBody, {"input": "a", "truncate_prompt_tokens": 3})
-    assert (short.truncation_overrides().max_length, short.warnings) == (8, ["truncate_prompt_tokens was raised to 8"])
+    assert (short.truncation_overrides().max_length, short.warnings) == (
+        8,
+        ["truncate_prompt_tokens is below 8 and was raised"],
+    )
     tei = validated(EmbedRequestBody, {"inputs": "a", "truncation_direction": "Left", "truncate": False})
     overrides = tei.truncation_overrides()
     assert (overrides.truncation_side, overrides.allow_truncation) == ("left", False)
