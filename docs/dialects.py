@@ -1,4 +1,4 @@
-"""Tables of docs/reference/dialects.md, made from `field_support`: what becomes of each field in each form of a body."""
+"""Tables of docs/reference/dialects.md, made from `field_support`: each field in each form of a body."""
 
 from __future__ import annotations
 

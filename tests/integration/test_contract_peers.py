@@ -27,6 +27,7 @@ from tests.integration.contract import (
     tei_body,
     union_body,
 )
+from tests.integration.third_party_clients import package
 
 LONG = "panda " * 3000
 CUT = "of 2 pairs of query and document were cut"
@@ -262,3 +263,25 @@ def test_pages_of_others_do_not_reach_a_local_service(client: httpx.Client) -> N
             assert connection.getresponse().status == 403
         finally:
             connection.close()
+
+
+def test_cohere_reads_objects_as_they_were_sent(server_url: str) -> None:
+    sent = [{"text": "Pears are a fruit.", "title": "Pears"}, {"text": "Paris.", "title": "The capital of France"}]
+    with package("cohere").Client("any", base_url=server_url) as cohere:
+        answer = cohere.rerank(
+            model="mini", query=QUERY, documents=sent, rank_fields=["title", "text"], return_documents=True
+        )
+    assert [result.index for result in answer.results] == [1, 0]
+    assert [result.document.dict() for result in answer.results] == sent[::-1]
+
+
+def test_cohere_tells_what_was_ignored(server_url: str) -> None:
+    unprocessable = package("cohere").UnprocessableEntityError
+    request = {"model": "mini", "query": QUERY, "documents": DOCUMENTS}
+    options = {"additional_body_parameters": {"rerank_mode": "deep"}}
+    with package("cohere").ClientV2("any", base_url=server_url) as cohere:
+        answer = cohere.rerank(**request, request_options=options)
+        assert answer.meta.warnings == ["rerank_mode is unknown and was ignored"]
+        strict = options | {"additional_headers": {"X-Rerankd-Strict": "true"}}
+        with pytest.raises(unprocessable, match="rerank_mode is unknown"):
+            cohere.rerank(**request, request_options=strict)

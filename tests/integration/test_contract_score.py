@@ -53,7 +53,7 @@ def test_score_pairs_by_position(client: httpx.Client, mini: Reranker) -> None:
 def test_score_warns_about_a_length_that_it_raises(client: httpx.Client) -> None:
     body = {"text_1": "a", "text_2": "b"}  # fits into 8 tokens
     raised = client.post("/v1/score", json=body | {"truncate_prompt_tokens": 3}).json()
-    assert raised["meta"]["warnings"] == ["truncate_prompt_tokens was raised to 8"]
+    assert raised["meta"]["warnings"] == ["truncate_prompt_tokens is below 8 and was raised"]
     assert "meta" not in client.post("/v1/score", json=body | {"truncate_prompt_tokens": 8}).json()
 
 

@@ -96,6 +96,11 @@ def test_stored_work_keeps_its_bytes() -> None:
     assert decode_work(STORED) == WRITTEN
 
 
+def test_strict_work_stays_strict() -> None:
+    work: list[Work] = [RankWork(RerankRequest("q", [Document("a")], strict=True))]
+    assert decode_work(encode_work(work)) == work
+
+
 def test_work_from_before_thresholds_fusion_and_metadata_is_read() -> None:
     stored = (
         b'[{"query":"q","documents":[{"text":"a","score":0.5}],"top_n":null,"activation":"none","model":null,'
