@@ -220,4 +220,6 @@ async def test_keys_share_the_queue_have_quotas_and_unload_like_others(
 def test_without_embedding_models_the_error_names_the_setting(server_url: str) -> None:
     response = httpx.post(f"{server_url}/v1/embeddings", json={"input": "a"}, trust_env=False)
     assert response.status_code == 404
-    assert response.json()["detail"] == "This service has no embedding model. Set embedding_models, as name = reference."
+    assert (
+        response.json()["detail"] == "This service has no embedding model. Set embedding_models, as name = reference."
+    )

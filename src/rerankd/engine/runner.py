@@ -87,7 +87,9 @@ class BatchRunner:
         self._fits = min(self._fits * GROWTH, float(self._ceiling))
         return outputs
 
-    def _compute(self, backend: Backend, batch: Sequence[EncodedPair], *, is_retry: bool = False) -> list[OutputOrError]:
+    def _compute(
+        self, backend: Backend, batch: Sequence[EncodedPair], *, is_retry: bool = False
+    ) -> list[OutputOrError]:
         started = self._clock()
         try:
             computed = backend.logits(batch)

@@ -32,7 +32,9 @@ OPEN_PATHS = frozenset(
     {"/livez", "/readyz", "/health", "/ping", "/infinity/health", "/infinity/v1/health", "/v1/cluster/auth"}
 )
 QUIET_PATHS = OPEN_PATHS | {"/metrics"}
-_SELF_METERED = frozenset((*SCORING_PATHS, *EMBEDDING_PATHS))  # they are counted with their tokens, once their dialect is known
+_SELF_METERED = frozenset(
+    (*SCORING_PATHS, *EMBEDDING_PATHS)
+)  # they are counted with their tokens, once their dialect is known
 REFUSAL_STATUSES = frozenset({401, 403, 408, 413, 415, 429, 503})
 VOYAGE_PREFIX = "/voyage/"
 REQUEST_ID = r"^[\w.:-]{1,128}$"

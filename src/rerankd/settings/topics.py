@@ -125,7 +125,9 @@ class ServedModelSettings(BaseModel):
         description="instructions of single models, as name = instruction, in place of the setting instruction; write "
         "JSON where an instruction holds a comma",
     )
-    preload: list[str] = Field(default_factory=list, description="names in `models` and `embedding_models` to load at startup")
+    preload: list[str] = Field(
+        default_factory=list, description="names in `models` and `embedding_models` to load at startup"
+    )
     strict_models: bool = Field(False, description="answer 404 to unknown model names instead of using `model`")
     max_loaded_mb: int = Field(
         0, ge=0, description="memory for model weights in MB; least recently used models are unloaded; 0 for no limit"

@@ -1,4 +1,4 @@
-"""Request bodies of embeddings: OpenAI's `/v1/embeddings`, and `/embed` and `/similarity` of text-embeddings-inference."""
+"""Request bodies of embeddings: `/v1/embeddings` of OpenAI, `/embed` and `/similarity` of TEI."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class EmbeddingBody(BaseRequestBody):
     """Body of a request for vectors."""
 
     dimensions: int | None = Field(
-        None, ge=1, description="Dimensions of the vectors. Another number than the model's: status 400, nothing is cut."
+        None,
+        ge=1,
+        description="Dimensions of the vectors. Another number than the model's: status 400, nothing is cut.",
     )
 
     @property
@@ -146,7 +148,11 @@ class EmbeddingRequestBody(EmbeddingBody):
         content: dict[str, Any] = {
             "object": "list",
             "data": [
-                {"object": "embedding", "index": index, "embedding": to_base64(vector) if is_base64 else to_json(vector)}
+                {
+                    "object": "embedding",
+                    "index": index,
+                    "embedding": to_base64(vector) if is_base64 else to_json(vector),
+                }
                 for index, vector in enumerate(vectors)
             ],
             "model": model,
