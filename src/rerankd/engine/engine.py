@@ -59,7 +59,7 @@ class Engine:
         version: fingerprint of the model; part of the cache's keys.
         scorer: encoder and backend.
         options: budgets.
-        join: turns the outputs of a pair's chunks into its score; the best of the chunks, unless the model embeds texts.
+        join: turns the outputs of a pair's chunks into its score; the best chunk's, unless the model embeds texts.
         cache: score cache; None for none.
         observer: observer of batches, failures and drops, for metrics.
         clock: monotonic seconds.

@@ -23,7 +23,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
 def test_texts_computed_side_by_side_have_the_vectors_of_one_after_the_other(files: ModelFiles) -> None:
     backend = open_vector_backend(files, threads=2, side_by_side=True)
     encoder = PairEncoder(files.tokenizer(), files.manifest.template)
-    texts = [sequences for sequences in encoder.encode("", TEXTS, TruncationOptions(64))]
+    texts = encoder.encode("", TEXTS, TruncationOptions(64))
     assert backend.workers == 2
     assert backend.max_batch_pairs == 1
     parallel = list(WorkerPool(backend).map(lambda each, batch: each.logits(batch), texts))

@@ -10,7 +10,7 @@ from rerankd.engine.request import ScoreRequest
 from rerankd.errors import InvalidRequestError
 from rerankd.retrieval.encoder import ModelEmbedder
 from rerankd.scoring.text_vector import TextVector
-from rerankd.settings import Settings
+from rerankd.settings import load_settings
 from rerankd.wiring.embedding import EncoderLoader
 from rerankd.wiring.engine import SettingsLoader, open_pool
 from tests.encoders import make_encoder
@@ -19,7 +19,7 @@ from tests.encoders import make_encoder
 @pytest.mark.slow
 def test_the_engine_has_the_vectors_of_the_library(tmp_path: Path) -> None:
     folder = make_encoder(tmp_path / "small", "bert", "cls", special_tokens=True)
-    loader = EncoderLoader(Settings(threads=2))
+    loader = EncoderLoader(load_settings(threads=2))
     files = loader.find(str(folder))
     engine, truncation = loader.open("small", files)
     texts = [f"text {'word ' * number}" for number in range(20)]
@@ -30,7 +30,7 @@ def test_the_engine_has_the_vectors_of_the_library(tmp_path: Path) -> None:
 
 
 def open_with(**values: object) -> ModelPool:
-    settings = Settings(**values)  # type: ignore[arg-type]
+    settings = load_settings(**values)
     return open_pool(settings, SettingsLoader(settings), EncoderLoader(settings))
 
 

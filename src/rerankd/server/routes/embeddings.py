@@ -33,7 +33,7 @@ EMBEDDING_PATHS = (*OPENAI_PATHS, EMBED_PATH, SIMILARITY_PATH)
 
 
 class EmbeddingRoutes(RerankRoutes):
-    """Handlers of the requests that embed texts: scored by an engine as pairs are, with a vector in place of a score."""
+    """Handlers of the requests that embed texts. An engine scores texts as pairs; a vector takes the score's place."""
 
     async def embeddings(self, request: Request) -> Response:
         """Return the vectors of texts, as OpenAI does."""

@@ -29,8 +29,8 @@ from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
 EVENTS = (
-    "With `stream`: server-sent events. `passages` has the answer of `/v1/search`, each `token` has `text`, and `answer` "
-    "has the answer of `/v1/ask` without its passages."
+    "With `stream`: server-sent events. `passages` has the answer of `/v1/search`, each `token` has `text`, and "
+    "`answer` has the answer of `/v1/ask` without its passages."
 )
 StreamPart = SearchResult | AnswerDelta | Answer
 

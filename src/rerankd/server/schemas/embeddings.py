@@ -1,4 +1,4 @@
-"""Request bodies of embeddings: OpenAI's `/v1/embeddings`, and `/embed` and `/similarity` of text-embeddings-inference."""
+"""Request bodies of embeddings: `/v1/embeddings` of OpenAI, `/embed` and `/similarity` of TEI."""
 
 from __future__ import annotations
 
@@ -202,8 +202,8 @@ class EmbedRequestBody(_TeiBody):
 class SimilarityInputs(BaseModel):
     """A sentence, and those that it is compared with."""
 
-    source_sentence: str
-    sentences: list[str] = Field(min_length=1)
+    source_sentence: str = Field(description="The sentence that the others are compared with.")
+    sentences: list[str] = Field(min_length=1, description="Sentences to compare with it.")
 
 
 class SimilarityRequestBody(_TeiBody):

@@ -5,8 +5,8 @@ Handlers read bodies and write answers themselves, for speed: nothing here runs 
 
 To describe a new route:
 
-1. Write its answer as a `TypedDict` in `rerankd.server.schemas.responses`: a docstring whose `Attributes:` say what each
-   field holds, `NotRequired` for fields that may be absent, and an example.
+1. Write its answer as a `TypedDict` in `rerankd.server.schemas.responses`: a docstring whose `Attributes:` say what
+   each field holds, `NotRequired` for fields that may be absent, and an example.
 2. Add the route with `operation`, which needs its operation id (the method's name in generated clients), its title, the
    answer, the models of its bodies, and the errors of its handler besides those of every route:
 

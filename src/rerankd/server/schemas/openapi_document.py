@@ -28,6 +28,8 @@ do not know. A request that is no HTTP, or whose headers are too large or late, 
 any route. The pages under `/console` are not part of this description, nor is the JSON behind them."""
 TAGS = [
     {"name": "rerank", "description": "Rank documents by relevance to a query, and score pairs."},
+    {"name": "embeddings", "description": "Turn texts into vectors."},
+    {"name": "tokens", "description": "Split texts into tokens, and join them."},
     {"name": "jobs", "description": "Rank many requests in the background."},
     {"name": "feedback", "description": "Tell which documents people chose."},
     {"name": "cases", "description": "Rankings that should have been different, and statistics of recent ones."},
@@ -175,7 +177,7 @@ def _nodes(node: Any) -> Iterator[Json]:
 def _share_errors(paths: Json, routes: Iterable[APIRoute]) -> Json:
     """Put the errors of the routes in place, by reference to components, which are returned.
 
-    FastAPI would drop nulls from their examples, and adds the errors of parameters in a form that `create_app` replaces.
+    FastAPI would drop nulls from their examples, and it adds errors of parameters in a form that `create_app` replaces.
     """
     shared: Json = {}
     names: dict[str, str] = {}

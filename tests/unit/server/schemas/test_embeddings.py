@@ -19,9 +19,9 @@ from rerankd.server.schemas.embeddings import (
     to_base64,
     to_json,
 )
-from rerankd.settings import Settings
+from rerankd.settings import load_settings
 
-SETTINGS = Settings(max_documents=3)
+SETTINGS = load_settings(max_documents=3)
 VECTORS = np.array([[0.6, 0.8], [1.0, 0.0]], np.float32)
 
 

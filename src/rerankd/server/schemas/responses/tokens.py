@@ -6,6 +6,9 @@ from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 
+@with_config(
+    ConfigDict(json_schema_extra={"examples": [{"id": 9217, "text": "panda", "special": False, "start": 0, "stop": 5}]})
+)
 class TeiToken(TypedDict):
     """A token, as text-embeddings-inference writes it.
 
