@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rerankd.console.demo_models import RankedQuestion
+from rerankd.demo.shop import load_sections
 from rerankd.evaluation.trec import write_run
 
 NAME = "handbook"
@@ -25,7 +26,8 @@ def write_dataset(folder: Path, questions: Iterable[RankedQuestion]) -> Path:
     asked = [question for question in questions if question.is_about_shop]
     target = folder / NAME
     (target / "qrels").mkdir(parents=True)
-    documents = {str(document.id): document.text for each in asked for document in each.record.request.documents}
+    sections = [document for language in ("en", "zh") for document in load_sections(language)]
+    documents = {str(document.id): document.text for document in sections}
     _write(target / "corpus.jsonl", ({"_id": _id(name), "text": text} for name, text in documents.items()))
     _write(target / "queries.jsonl", ({"_id": str(n), "text": each.query} for n, each in enumerate(asked, 1)))
     lines = [f"{number}\t{_id(each.answer)}\t1" for number, each in enumerate(asked, 1)]

@@ -17,6 +17,7 @@ from rerankd._common.version import __version__
 from rerankd.console import formats
 from rerankd.console.language import LANGUAGES
 from rerankd.console.messages import message
+from rerankd.console.recorded import recorded
 from rerankd.console.visitor import Visitor
 from rerankd.evaluation.report.charts import side
 from rerankd.evaluation.report.page import TEMPLATES as REPORT_TEMPLATES
@@ -85,7 +86,7 @@ class PageRenderer:
     ) -> Response:
         """Return a page, or, for a template whose name starts with `_`, a part of one.
 
-        Templates see `data`, `visitor`, `t` (a message in the visitor's language), `path` (address of the page) and
+        Templates see `data`, `visitor`, `t` (a message in the visitor's language), `recorded` (a stored sentence in it), `path` (address of the page) and
         `json_path` (address of the same content as JSON).
         """
         query = f"?{request.url.query}" if request.url.query else ""
@@ -103,6 +104,7 @@ class PageRenderer:
                 json_path=f"{request.url.path.rstrip('/')}.json{query}",
                 version=__version__,
                 t=partial(message, language=visitor.language),
+                recorded=partial(recorded, language=visitor.language),
             )
         )
         return HTMLResponse(html.encode("utf-8", "replace"), status, headers={"vary": "cookie, accept-language"})
