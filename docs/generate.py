@@ -41,7 +41,8 @@ def documents() -> dict[Path, str]:
     for name, language in (("docs/models.md", "en"), ("docs/zh/models.md", "zh")):
         page = tables.fill(_text(name), "needs", needs_table(language))
         page = tables.fill(page, "families", families_table(language))
-        made[ROOT / name] = tables.fill(page, "families_speed", tables.families_speed(language))
+        page = tables.fill(page, "families_speed", tables.families_speed(language))
+        made[ROOT / name] = tables.fill(page, "causal_speed", tables.causal_speed(language))
     for name, language in (("docs/reference/dialects.md", "en"), ("docs/zh/dialects.md", "zh")):
         made[ROOT / name] = tables.fill(
             tables.fill(_text(name), "forms", forms_table(language)), "fields", fields_table(language)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from benchmarks.tables.markdown import fill
 from benchmarks.tables.operation import failover, jobs, sizing, traces
-from benchmarks.tables.performance import families_speed, server, speed
+from benchmarks.tables.performance import causal_speed, families_speed, server, speed
 from benchmarks.tables.relevance import improve, quality, retrieval, rules, transfer
 
 __all__ = [
+    "causal_speed",
     "failover",
     "families_speed",
     "fill",

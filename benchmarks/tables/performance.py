@@ -109,6 +109,31 @@ def families_speed(language: str) -> str:
     return table(head, rows) + "\n\n" + "\n".join(f"- {line}" for line in [*lines, note])
 
 
+def causal_speed(language: str) -> str:
+    """Return start, speed and memory of a real causal model beside transformers.
+
+    Args:
+        language: `en` or `zh`.
+    """
+    report = read("causal.json")
+    heads = {
+        "en": ["", "start", "pairs/s", "to transformers", "peak memory"],
+        "zh": ["", "启动", "对/秒", "与 transformers 之比", "内存峰值"],
+    }
+    seconds = {"en": "s", "zh": "秒"}[language]
+    rows = [
+        [
+            row["contender"],
+            f"{row['start_seconds']:.1f} {seconds}",
+            f"{row['pairs_per_second']:.2f}",
+            f"**{row['to_best_peer']:.2f} x**",
+            f"{row['peak_megabytes']:,} MB",
+        ]
+        for row in report["rows"]
+    ]
+    return table(heads[language], rows)
+
+
 def server() -> str:
     """Return HTTP against the library and Infinity, fairness, overhead and overload; empty if never measured."""
     parts = []
