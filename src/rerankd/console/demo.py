@@ -5,6 +5,7 @@ feedback. What people did is drawn from a fixed seed. Everything goes through th
 
 demo_models       versions of the bundled model, and the rankings of each
 demo_dataset      the questions with their answers, to evaluate on
+demo_evaluation   two versions on these questions
 demo_visits       visits of customers, and what they clicked
 demo_experiments  a canary that was promoted, and one that is running
 """
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rerankd.console.demo_dataset import write_dataset
+from rerankd.console.demo_evaluation import add_evaluation
 from rerankd.console.demo_experiments import run_finished_canary, start_running_canary
 from rerankd.console.demo_models import MODEL, DemoModel, rank_questions, write_model
 from rerankd.console.demo_visits import DAY, TENANTS, Visits, always
@@ -76,10 +78,12 @@ def seed_demo(folder: Path, threads: int = 0, say: Callable[[str], None] = lambd
     store = TraceStore(url)
     try:
         fill_store(store, ranked, rules)
+        dataset = write_dataset(folder / "datasets", ranked[MODEL].questions)
+        if add_evaluation(store, dataset, {MODEL: ranked[MODEL], FIRST: ranked[FIRST]}) is None:
+            say("Without a finished evaluation, which needs: pip install 'rerankd[eval]'")
     finally:
         store.close()
     _build_index(folder, say)
-    write_dataset(folder / "datasets", ranked[MODEL].questions)
     return {
         "model": MODEL,
         "models": {name: str(path) for name, path in models.items()},
