@@ -30,14 +30,13 @@ from rerankd.console.compare_models import ComparedModels
 from rerankd.console.compared import Compared
 from rerankd.console.comparer import Comparer
 from rerankd.console.router import ConsoleRouter, form_of, query_of, wants_json
-from rerankd.console.trace_comparer import TraceComparer
-from rerankd.console.trace_content import other_model
+from rerankd.console.trace_comparer import TraceComparer, TraceView
+from rerankd.console.trace_content import judged_documents, other_model
 from rerankd.console.visitor import Visitor
 from rerankd.errors import NotFoundError, RerankdError
+from rerankd.feedback.store import feedback_on
 from rerankd.server.disconnect import cancel_on_disconnect
 from rerankd.server.service import Service
-from rerankd.traces.shown import shown_part
-from rerankd.traces.store import FullTrace
 from rerankd.types import Document
 
 TEMPLATE = "compare.html"
@@ -62,35 +61,35 @@ class ComparePages:
         query = query_of(request, CompareQuery)
         if query.trace is None:
             return await self._content(CompareForm(), visitor)
-        full = await self._trace(query.trace, visitor)
+        view = await self._trace(query.trace, visitor)
         form = CompareForm(mode="models" if query.model else "before_after", model=query.model or "", trace=query.trace)
         started = time.perf_counter()
         if query.model:
-            compared = await self._traces.replayed(full, query.model, visitor)
+            compared = await self._traces.replayed(view, query.model, visitor)
         else:
-            compared = await self._traces.recorded(full, visitor)
-        return await self._content(form, visitor, full, compared, started)
+            compared = await self._traces.recorded(view, visitor)
+        return await self._content(form, visitor, view, compared, started)
 
     async def compare(self, request: Request, visitor: Visitor, form: FormData) -> Mapping[str, Any] | Response:
         """Compare what the form asks for; the page keeps what was entered, also where something in it is wrong."""
         started = time.perf_counter()
         fields = CompareForm(documents=str(form.get("documents", "")))
-        full: FullTrace | None = None
+        view: TraceView | None = None
         try:
             fields = form_of(form, CompareForm)
-            full = None if fields.trace is None else await self._trace(fields.trace, visitor)
+            view = None if fields.trace is None else await self._trace(fields.trace, visitor)
             async with cancel_on_disconnect(request):
-                if full is not None:
-                    compared = await self._traces.replayed_with_rules(full, fields.rules, visitor)
+                if view is not None:
+                    compared = await self._traces.replayed_with_rules(view, fields.rules, visitor)
                 else:
                     documents, fields = await self._documents(form, fields)
                     compared = await self._compared(fields, documents, visitor)
         except RerankdError as error:
             if wants_json(request):
                 raise
-            content = await self._content(fields, visitor, full, error=error)
+            content = await self._content(fields, visitor, view, error=error)
             return self._router.response(request, visitor, TEMPLATE, content, error.status)
-        return await self._content(fields, visitor, full, compared, started)
+        return await self._content(fields, visitor, view, compared, started)
 
     async def _compared(self, form: CompareForm, documents: Sequence[Document], visitor: Visitor) -> Compared:
         query = form.checked_query()
@@ -111,19 +110,26 @@ class ComparePages:
         shown = await asyncio.to_thread(shown_in_field, pasted, documents)
         return documents, fields.model_copy(update={"documents": shown})
 
-    async def _trace(self, number: int, visitor: Visitor) -> FullTrace:
+    async def _trace(self, number: int, visitor: Visitor) -> TraceView:
         self._service.check_traces()
-        traces = self._service.trace_service
-        full = await traces.call(lambda: traces.store.get_trace(number, visitor.tenant))
-        if full is None:
+        view = await self._service.trace_service.call(self._read, number, visitor)
+        if view is None:
             raise NotFoundError(f"There is no trace {number}.", hint="Choose one at /console/traces.")
-        return full if visitor.tenant is None else shown_part(full)
+        return view
+
+    def _read(self, number: int, visitor: Visitor) -> TraceView | None:
+        store = self._service.trace_service.store
+        full = store.get_trace(number, visitor.tenant)
+        if full is None:
+            return None
+        feedback = judged_documents(full, feedback_on(store, full.trace))
+        return TraceView.of(full, feedback, only_shown=visitor.tenant is not None)
 
     async def _content(
         self,
         form: CompareForm,
         visitor: Visitor,
-        full: FullTrace | None = None,
+        view: TraceView | None = None,
         compared: Compared | None = None,
         started: float = 0.0,
         error: RerankdError | None = None,
@@ -135,8 +141,8 @@ class ComparePages:
             "models": self._service.pool.names,
             "any_model": visitor.is_admin,
             "limits": {"documents": MAX_DOCUMENTS, "query": MAX_QUERY, "rules": MAX_RULES},
-            "trace": None if full is None else asdict(full.trace),
-            "replay": None if full is None else other_model(full.trace, self._service.pool.names),
+            "trace": None if view is None else asdict(view.full.trace),
+            "replay": None if view is None else other_model(view.full.trace, self._service.pool.names),
             "comparison": compared and compared.comparison,
             "documents": compared.documents if compared else 0,
             "warnings": list(compared.warnings) if compared else [],

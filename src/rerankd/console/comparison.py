@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rerankd._common.characters import is_blank
 from rerankd.retrieval.matched_words import QueryWords
 from rerankd.types import Fusion
 
+Judged = Literal["chosen", "rejected"]
 MARKED_CHARACTERS = 2_000
 """Characters of a document in which words of the query are marked."""
 
@@ -29,6 +30,7 @@ class ComparedDocument:
         first_score: score of the first stage; None for none.
         grade: grade that somebody gave it; None for none.
         title: its title; None for none.
+        feedback: `chosen` or `rejected` by users; None for neither.
     """
 
     text: str | None
@@ -36,6 +38,7 @@ class ComparedDocument:
     first_score: float | None = None
     grade: int | None = None
     title: str | None = None
+    feedback: Judged | None = None
 
 
 @dataclass(frozen=True, slots=True)

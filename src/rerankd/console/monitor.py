@@ -43,7 +43,7 @@ from rerankd.server.service import Service
 from rerankd.traces.store import TraceStore
 
 Window = Literal["1h", "24h", "7d", "30d"]
-REFRESH_SECONDS = 1.0  # that one step of summarizing takes
+REFRESH_SECONDS = 0.2  # that one step of summarizing takes
 MAX_ROWS = 50
 SECTIONS = ("traces", "instance", "prometheus")
 

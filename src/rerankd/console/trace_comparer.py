@@ -9,7 +9,7 @@ from typing import Any
 
 from rerankd.console.compare_models import ComparedModels
 from rerankd.console.compared import Compared, build_compared, comparison_request, read_draft
-from rerankd.console.comparison import RankedList
+from rerankd.console.comparison import Judged, RankedList
 from rerankd.console.messages import message
 from rerankd.console.rankings import (
     compared_documents,
@@ -23,12 +23,34 @@ from rerankd.console.visitor import Visitor
 from rerankd.errors import InvalidRequestError
 from rerankd.server.service import Service
 from rerankd.traces.replay import ERASED, trace_adjustments, trace_documents, trace_instruction
+from rerankd.traces.shown import shown_part
 from rerankd.traces.store import FullTrace
 from rerankd.types import PairScore, RerankRequest, TruncationOverrides
 
 MAX_REPLAYED = 1_000
 _OVERRIDES = {field.name for field in dataclasses.fields(TruncationOverrides)}
 _REPEATED = ("instruction", "truncation", "long_documents")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TraceView:
+    """A trace as its visitor may see it.
+
+    Attributes:
+        full: the trace.
+        feedback: what users said of each document, in the order of the request.
+    """
+
+    full: FullTrace
+    feedback: Sequence[Judged | None]
+
+    @classmethod
+    def of(cls, full: FullTrace, feedback: Sequence[Judged | None], *, only_shown: bool) -> TraceView:
+        """Return the view of a trace; `only_shown` leaves out the documents that rules hid."""
+        if not only_shown:
+            return cls(full, feedback)
+        shown = full.candidates.shown.tolist()
+        return cls(shown_part(full), [each for each, is_shown in zip(feedback, shown, strict=True) if is_shown])
 
 
 class TraceComparer:
@@ -42,22 +64,23 @@ class TraceComparer:
     def __init__(self, service: Service, models: ComparedModels) -> None:
         self._service, self._models = service, models
 
-    async def recorded(self, full: FullTrace, visitor: Visitor) -> Compared:
+    async def recorded(self, view: TraceView, visitor: Visitor) -> Compared:
         """Compare the order before a trace with its ranking.
 
         Args:
-            full: the trace.
+            view: the trace.
             visitor: who asks.
         """
+        full = view.full
         documents, controls = trace_documents(full), trace_controls(full)
         left = first_stage_list(message("compare.before", visitor.language), documents, controls.top_n)
-        return await self._compared(full, left, trace_list(full.trace.model, full), full.trace.model)
+        return await self._compared(view, left, trace_list(full.trace.model, full), full.trace.model)
 
-    async def replayed(self, full: FullTrace, name: str, visitor: Visitor) -> Compared:
+    async def replayed(self, view: TraceView, name: str, visitor: Visitor) -> Compared:
         """Compare a trace with its replay on another model; rules and fusion act as they did.
 
         Args:
-            full: the trace.
+            view: the trace.
             name: name of the model.
             visitor: who asks.
 
@@ -65,6 +88,7 @@ class TraceComparer:
             InvalidRequestError: one of its texts was erased.
             RerankdError: the trace cannot be scored, or the visitor may not use the model.
         """
+        full = view.full
         model = await self._models.choose(name, visitor)
         request = self._request(full, model.name)
         scores = await self._models.score(model, request.query, request)
@@ -78,15 +102,15 @@ class TraceComparer:
             note=scores.version[:8],
         )
         left = trace_list(message("compare.recorded", visitor.language, model=full.trace.model), full)
-        return await self._compared(full, left, right, model.name if model.is_served else None, scores.warnings)
+        return await self._compared(view, left, right, model.name if model.is_served else None, scores.warnings)
 
-    async def replayed_with_rules(self, full: FullTrace, draft: str, visitor: Visitor) -> Compared:
+    async def replayed_with_rules(self, view: TraceView, draft: str, visitor: Visitor) -> Compared:
         """Compare a trace with its ranking by draft rules; the scores are those of the trace.
 
         A draft that adds synonyms to the query is scored on the model of the trace.
 
         Args:
-            full: the trace.
+            view: the trace.
             draft: the draft, in YAML.
             visitor: who asks.
 
@@ -94,6 +118,7 @@ class TraceComparer:
             InvalidInputFileError: something in the draft is wrong; the message names the line.
             RerankdError: as for `replayed`.
         """
+        full = view.full
         drafted, trace = await read_draft(draft), full.trace
         request = self._request(full, trace.model)
         left = trace_list(message("compare.recorded", visitor.language, model=trace.model), full)
@@ -113,7 +138,7 @@ class TraceComparer:
         )
         name = message("compare.rules_draft", visitor.language)
         right = model_list(name, request.documents, scores, adjustments, trace_controls(full), note=drafted.version)
-        return await self._compared(full, left, right, trace.model)
+        return await self._compared(view, left, right, trace.model)
 
     def _request(self, full: FullTrace, model: str) -> RerankRequest:
         """Return a request that repeats a trace; the length that the model read was a choice for that model alone."""
@@ -130,13 +155,14 @@ class TraceComparer:
         return comparison_request(self._service, full.query, trace_documents(full), truncation)
 
     async def _compared(
-        self, full: FullTrace, left: RankedList, right: RankedList, model: str | None, warnings: Sequence[str] = ()
+        self, view: TraceView, left: RankedList, right: RankedList, model: str | None, warnings: Sequence[str] = ()
     ) -> Compared:
         """Compare two lists of a trace's documents; erased ones have no text, and no request can repeat them."""
+        full = view.full
         documents, controls = trace_documents(full), trace_controls(full)
         texts = [
-            dataclasses.replace(document, text=text)
-            for document, text in zip(compared_documents(documents), full.texts, strict=True)
+            dataclasses.replace(document, text=text, feedback=judged)
+            for document, text, judged in zip(compared_documents(documents), full.texts, view.feedback, strict=True)
         ]
         body: dict[str, Any] | None = None
         if full.query is not None and None not in full.texts and model in self._service.pool.names:

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from typing import Any
 from urllib.parse import quote
 
+from rerankd.console.comparison import Judged
 from rerankd.feedback.case_store import case_numbers
 from rerankd.feedback.events import FeedbackEvent
 from rerankd.feedback.judgements import judge
@@ -65,16 +66,14 @@ def trace_details(
     trace, case = full.trace, case_numbers(store, [full.trace]).get(full.trace.id)
     documents = sorted(exported_candidates(full, only_shown=only_shown), key=lambda row: row["rank_after"])
     events = feedback_on(store, trace)
-    ids = full.candidates.ids or (None,) * len(full.candidates)
-    judged = judge(events, len(ids), ids)
-    marks = dict.fromkeys(judged.chosen, "chosen") | dict.fromkeys(judged.rejected, "rejected")
+    ids, marks = _ids(full), judged_documents(full, events)
     ranks = {row["index"]: row["rank_after"] for row in documents}
     return {
         "trace": _facts(trace) | {"documents": len(documents)},
         "query": None if full.query is None else clean(full.query),
         "parameters": full.parameters,
         "steps": _steps(trace),
-        "documents": [_document(row) | {"feedback": marks.get(row["index"])} for row in documents[:MAX_DOCUMENTS]],
+        "documents": [_document(row) | {"feedback": marks[row["index"]]} for row in documents[:MAX_DOCUMENTS]],
         "documents_left": max(0, len(documents) - MAX_DOCUMENTS),
         "feedback": [asdict(event) | {"rank": ranks.get(_index(event, ids))} for event in events],
         "case": None if case is None else {"id": case[0], "state": case[1]},
@@ -82,6 +81,15 @@ def trace_details(
         "replay": replay or other_model(trace, models),
         "links": trace_links(trace, replay or other_model(trace, models)),
     }
+
+
+def judged_documents(full: FullTrace, events: Sequence[FeedbackEvent]) -> list[Judged | None]:
+    """Return what users' feedback says of each document of a trace, in the order of the request; None for nothing."""
+    ids = _ids(full)
+    judged = judge(events, len(ids), ids)
+    marks: dict[int, Judged] = dict.fromkeys(judged.rejected, "rejected")
+    marks |= dict.fromkeys(judged.chosen, "chosen")
+    return [marks.get(position) for position in range(len(ids))]
 
 
 def other_model(trace: Trace, models: Sequence[str]) -> str:
@@ -109,6 +117,10 @@ def clean(text: str) -> str:
         'a?'
     """
     return text.encode("utf-8", "replace").decode()
+
+
+def _ids(full: FullTrace) -> Sequence[str | None]:
+    return full.candidates.ids or (None,) * len(full.candidates)
 
 
 def _index(event: FeedbackEvent, ids: Sequence[str | None]) -> int | None:

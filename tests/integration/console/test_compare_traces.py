@@ -61,6 +61,23 @@ def test_a_trace_is_shown_replayed_and_tried_with_draft_rules(browser: Browser, 
         window.check()
 
 
+def test_feedback_of_users_is_on_its_documents(browser: Browser, site: Site) -> None:
+    number, results = traced(site, query=f"{QUERY} once more")
+    shown = site.ask("GET", f"/console/traces/{number}.json", site.search).json()
+    events = [{"kind": "click", "index": results[1]}, {"kind": "thumb", "index": results[0], "value": -1}]
+    body = {"request_id": shown["trace"]["request_id"], "events": events}
+    assert site.ask("POST", "/v1/feedback", site.search, json=body).status_code == 200
+    for suffix in ("", "&model=tiny"):
+        compared = site.ask("GET", f"/console/compare.json?trace={number}{suffix}", site.search).json()
+        judged = {row["index"]: row["feedback"] for row in compared["comparison"]["documents"] if row["feedback"]}
+        assert judged == {results[1]: "chosen", results[0]: "rejected"}
+    with watched(browser, site.url) as window:
+        page = sign_in(window, site.search, f"/compare?trace={number}")
+        expect(page.locator(f"#comparison-right-{results[1]}")).to_contain_text("chosen by users")
+        expect(page.locator(f"#comparison-left-{results[0]}")).to_contain_text("rejected by users")
+        window.check()
+
+
 def test_a_replay_on_the_same_model_gives_the_same_ranking(site: Site) -> None:
     options = {"max_length": 24, "long_documents": "chunk", "fusion": "weighted", "fusion_weight": 0.3, "top_n": 4}
     number, results = traced(site, query=f"{QUERY} again", **options)

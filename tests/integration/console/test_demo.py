@@ -70,6 +70,18 @@ def test_models_can_be_evaluated_on_the_questions(demo: tuple[Served, TraceStore
     assert dataset.candidate_recall > 0.9
 
 
+def test_an_evaluation_is_finished_and_leads_to_its_worst_query(demo: tuple[Served, TraceStore]) -> None:
+    served, _ = demo
+    with httpx.Client(base_url=f"{served.url}/console", trust_env=False) as client:
+        [run] = client.get("/evaluation.json").json()["runs"]
+        assert (run["state"], run["plan"]["models"], run["done"]) == ("done", ["mini", "mini-64"], run["total"])
+        shown = client.get(f"/evaluation/{run['id']}.json").json()
+        assert shown["result"]["system"] == "mini"
+        worst = shown["result"]["queries"][0]
+        assert worst["delta"] <= 0
+        assert client.get(worst["address"].removeprefix("/console")).status_code == 200
+
+
 def test_cases_are_found_by_the_detectors(demo: tuple[Served, TraceStore]) -> None:
     _, store = demo
     states = count_cases(store)

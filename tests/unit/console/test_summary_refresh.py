@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rerankd.console import summary_refresh
-from rerankd.console.summary_refresh import FRESH_SECONDS, STALE_SECONDS, SummaryRefresh
+from rerankd.console.summary_refresh import FRESH_SECONDS, REST, STALE_SECONDS, SummaryRefresh
 from rerankd.errors import UnavailableError
 
 
@@ -33,6 +33,20 @@ async def test_all_rankings_are_summarized_before_the_page(clock: Clock) -> None
     refresh = SummaryRefresh(lambda: _done(more.pop(0)), clock)
     assert await refresh.wait() is True
     assert more == []
+
+
+async def test_steps_leave_time_to_the_pages(clock: Clock) -> None:
+    more, pauses = [True, True, False], list[float]()
+
+    async def summarize() -> bool:
+        clock.now += 0.5
+        return more.pop(0)
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    assert await SummaryRefresh(summarize, clock, sleep).wait() is True
+    assert pauses == [REST * 0.5] * 2
 
 
 async def test_what_is_fresh_is_not_summarized_again(clock: Clock) -> None:
