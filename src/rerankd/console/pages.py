@@ -86,8 +86,8 @@ class PageRenderer:
     ) -> Response:
         """Return a page, or, for a template whose name starts with `_`, a part of one.
 
-        Templates see `data`, `visitor`, `t` (a message in the visitor's language), `recorded` (a stored sentence in it), `path` (address of the page) and
-        `json_path` (address of the same content as JSON).
+        Templates see `data`, `visitor`, `t` (a message in the visitor's language), `recorded` (a stored sentence in
+        it), `path` (address of the page) and `json_path` (address of the same content as JSON).
         """
         query = f"?{request.url.query}" if request.url.query else ""
         html = (

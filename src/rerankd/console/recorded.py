@@ -41,4 +41,6 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
         for form in ("one", "en")
         if form in entry
     ]
-    return [(name, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(text)), re.DOTALL)) for name, text in forms]
+    return [
+        (name, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(text)), re.DOTALL)) for name, text in forms
+    ]

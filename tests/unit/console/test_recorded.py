@@ -61,7 +61,10 @@ def test_sentences_of_gates() -> None:
 
 
 def test_notices_of_datasets() -> None:
-    own = [own_document_notice([{name: (name,) for name in names}], dict.fromkeys(names, {"x": 1})) for names in ("a", "ab")]
+    own = [
+        own_document_notice([{name: (name,) for name in names}], dict.fromkeys(names, {"x": 1}))
+        for names in ("a", "ab")
+    ]
     missing = check_judged_documents(Path("set"), {"d1": True, "a of b": False})
     unranked = unranked_notice({"q": {"d": 1}}, [{"q": ("e",)}])
     shown = [recorded(text, "zh") for text in (*own, missing, unranked)]
@@ -74,4 +77,6 @@ def test_notices_of_datasets() -> None:
 def test_what_people_wrote_is_left_as_it_is() -> None:
     for text in ("", "A customer called.", "latency!", "first and second are 0.1 apart\nand more", "x" * 100_000):
         assert recorded(text, "zh") == text
-    assert recorded("<b>{0}{name}</b> puts another document first, Kendall's tau 0.1", "zh").startswith("<b>{0}{name}</b> ")
+    assert recorded("<b>{0}{name}</b> puts another document first, Kendall's tau 0.1", "zh").startswith(
+        "<b>{0}{name}</b> "
+    )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import math
 
 import numpy as np
@@ -21,7 +23,7 @@ def runner(backend: ScriptedBackend, max_batch_tokens: int = 10_000) -> BatchRun
     return BatchRunner(scripted_scorer(backend), max_batch_tokens=max_batch_tokens, step_seconds=0.05, rate=RateMeter())
 
 
-def run(batch_runner: BatchRunner, pairs: list[EncodedPair]) -> list[float | Exception]:
+def run(batch_runner: BatchRunner, pairs: list[EncodedPair]) -> list[Any]:
     """Return outputs in the order of the pairs, computed in batches within the runner's limits."""
     batches = plan_batches([len(one) for one in pairs], batch_runner.limits)
     outputs = batch_runner.run([[pairs[position] for position in batch] for batch in batches])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.mini import compare, data
+from recipes.mini import data
 from recipes.mini.compare import Candidates, cross_validated, first_candidates, fitted
 
 CORPUS = {"v1": "a validated answer", "h1": "a held-out answer", "t1": "an answer of the training cut", "x": "else"}
@@ -24,8 +24,8 @@ PACK = data.Pack(
 
 @pytest.fixture(autouse=True)
 def packs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare.data, "PACKS", ("tiny",))
-    monkeypatch.setattr(compare.data, "load_pack", lambda root, name: PACK)
+    monkeypatch.setattr(data, "PACKS", ("tiny",))
+    monkeypatch.setattr(data, "load_pack", lambda root, name: PACK)
 
 
 @pytest.mark.parametrize(("cut", "query", "grades"), [("validation", "q-v", [0, 2, 0]), ("held-out", "q-h", [1, 0, 0])])

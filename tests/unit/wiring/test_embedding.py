@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_the_engine_has_the_vectors_of_the_library(tmp_path: Path) -> None:
     assert np.abs(vectors - ModelEmbedder(folder, "small").embed(texts, "query")).max() < 1e-6
 
 
-def open_with(**values: object) -> ModelPool:
+def open_with(**values: Any) -> ModelPool:
     settings = load_settings(**values)
     return open_pool(settings, SettingsLoader(settings), EncoderLoader(settings))
 

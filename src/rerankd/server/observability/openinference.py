@@ -52,7 +52,10 @@ def reranker_attributes(request: RerankRequest, result: RerankResult, detail: De
 
 def chain_attributes(result: SearchResult, detail: Detail) -> Attributes:
     """Return the attributes of a search or a question as a whole."""
-    return {SPAN_KIND: "CHAIN"} | ({"input.value": result.query[:MAX_TEXT]} if detail.texts else {})
+    attributes: Attributes = {SPAN_KIND: "CHAIN"}
+    if detail.texts:
+        attributes["input.value"] = result.query[:MAX_TEXT]
+    return attributes
 
 
 def retriever_attributes(result: SearchResult, detail: Detail) -> Attributes:

@@ -14,13 +14,13 @@ from pydantic import BaseModel, BeforeValidator, Field
 from rerankd.errors import InvalidRequestError
 from rerankd.server.schemas.base import (
     MIN_LENGTH,
-    NOTHING,
     BaseRequestBody,
     check_count,
     positive_or_none,
     prompt_tokens_warnings,
 )
 from rerankd.server.schemas.dialects import EmptyDocumentsError
+from rerankd.server.schemas.field_support import NOTHING
 from rerankd.settings import Settings
 from rerankd.types import TruncationOverrides, TruncationSide
 

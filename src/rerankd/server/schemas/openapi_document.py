@@ -183,7 +183,7 @@ def _share_errors(paths: Json, routes: Iterable[APIRoute]) -> Json:
     names: dict[str, str] = {}
     for route in routes:
         errors = {str(status): made for status, made in route.responses.items() if int(status) >= 400}
-        for method in route.methods & {name.upper() for name in paths.get(route.path_format, {})}:
+        for method in (route.methods or set()) & {name.upper() for name in paths.get(route.path_format, {})}:
             described = paths[route.path_format][method.lower()]["responses"]
             for status in [status for status in described if status >= "400"]:
                 del described[status]

@@ -185,7 +185,7 @@ def results_of(response: httpx.Response) -> tuple[int, Any]:
 
 def warnings_of(response: httpx.Response) -> str:
     """Return the warnings; those of the body are those of the header."""
-    warnings = response.headers.get("x-rerankd-warnings", "")
+    warnings = str(response.headers.get("x-rerankd-warnings", ""))
     content = response.json()
     if isinstance(content, dict) and "meta" in content:
         assert "; ".join(content["meta"].get("warnings", [])) == warnings
@@ -245,7 +245,8 @@ async def test_a_row_that_is_honoured_can_be_strict(form: RequestForm, http: htt
 
 @pytest.mark.parametrize("path", [*UNION_PATHS, *INFINITY_PATHS, *VOYAGE_PATHS, *SCORE_PATHS, *PREDICT_PATHS, "/"])
 async def test_a_field_that_nobody_knows_is_named_too(path: str, http: httpx.AsyncClient) -> None:
-    forms: dict[str, RequestForm] = dict.fromkeys(SCORE_PATHS, "score") | {"/predict": "predict", "/": "tei"}
+    forms: dict[str, RequestForm] = {"/predict": "predict", "/": "tei"}
+    forms |= dict.fromkeys(SCORE_PATHS, "score")
     form = forms.get(path, "union")
     response = await http.post(path, json=BODIES[form] | {"rerank_mode": "deep", "": 0, "文": None})
     assert response.status_code == 200

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import NotRequired
 
 from pydantic import ConfigDict, with_config
+from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
 from rerankd.server.schemas.responses.dialects import PromptUsage
 from rerankd.server.schemas.responses.errors import ErrorDetail
 from rerankd.server.schemas.responses.rerank import RerankedDocument, RerankMeta, RerankUsage, Timings
 
-BATCH_EXAMPLE = {
+BATCH_EXAMPLE: JsonDict = {
     "id": "nightly",
     "results": [
         {

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import ConfigDict, with_config
+from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
 from rerankd.feedback.cases import State
 from rerankd.feedback.rates import Verdict
 
-CASE_EXAMPLE = {
+CASE_EXAMPLE: JsonDict = {
     "id": 7,
     "time": 1796083200.25,
     "changed": 1796083200.25,
@@ -34,7 +35,7 @@ CASE_EXAMPLE = {
         }
     ],
 }
-CANDIDATE_EXAMPLE = {
+CANDIDATE_EXAMPLE: JsonDict = {
     "index": 0,
     "id": "serve.md#3",
     "text": "The service drains for 30 seconds.",
@@ -44,7 +45,7 @@ CANDIDATE_EXAMPLE = {
     "grade": None,
 }
 
-RATES_EXAMPLE = {
+RATES_EXAMPLE: JsonDict = {
     "requests": 40,
     "negative": 2,
     "reciprocal_before": 0.31,
@@ -56,7 +57,7 @@ RATES_EXAMPLE = {
     "gain_high": 0.6,
     "verdict": "helps",
 }
-ACTIVITY_EXAMPLE = {
+ACTIVITY_EXAMPLE: JsonDict = {
     "model": "mini",
     "tenant": "*",
     "requests": 1200,

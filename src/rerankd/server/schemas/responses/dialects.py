@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal, NotRequired
 
 from pydantic import ConfigDict, with_config
+from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
-INFINITY_EXAMPLE = {
+INFINITY_EXAMPLE: JsonDict = {
     "object": "rerank",
     "id": "infinity-8f2a61c0b7d94e5f",
     "model": "mini",
@@ -15,13 +16,13 @@ INFINITY_EXAMPLE = {
     "results": [{"index": 1, "relevance_score": 0.9731, "document": "Paris is the capital of France."}],
     "usage": {"prompt_tokens": 34, "total_tokens": 34},
 }
-VOYAGE_EXAMPLE = {
+VOYAGE_EXAMPLE: JsonDict = {
     "object": "list",
     "data": [{"index": 1, "relevance_score": 0.9731, "document": "Paris is the capital of France."}],
     "model": "mini",
     "usage": {"total_tokens": 34},
 }
-SCORE_EXAMPLE = {
+SCORE_EXAMPLE: JsonDict = {
     "id": "score-8f2a61c0b7d94e5f",
     "object": "list",
     "created": 1796083200,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Literal, NotRequired
 
 from pydantic import ConfigDict, with_config
+from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
 from rerankd.jobs.job import Priority, State
 from rerankd.server.schemas.responses.dialects import WarningsMeta
 from rerankd.server.schemas.responses.rerank import MatchedRule, ReturnedDocument
 
-JOB_EXAMPLE = {
+JOB_EXAMPLE: JsonDict = {
     "id": "job_4f1c2d",
     "object": "job",
     "state": "succeeded",
@@ -26,7 +27,7 @@ JOB_EXAMPLE = {
     "deadline": None,
     "error": None,
 }
-ROW_EXAMPLE = {
+ROW_EXAMPLE: JsonDict = {
     "index": 0,
     "request_id": "job_4f1c2d.0.0",
     "model": "mini",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal, NotRequired
 
 from pydantic import ConfigDict, with_config
+from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
-CARD_EXAMPLE = {
+CARD_EXAMPLE: JsonDict = {
     "id": "mini",
     "object": "model",
     "created": 1796083200,
@@ -17,7 +18,7 @@ CARD_EXAMPLE = {
     "loaded": False,
 }
 
-INFINITY_CARD_EXAMPLE = {
+INFINITY_CARD_EXAMPLE: JsonDict = {
     "id": "mini",
     "object": "model",
     "created": 1796083200,
@@ -26,7 +27,7 @@ INFINITY_CARD_EXAMPLE = {
     "capabilities": ["rerank"],
     "stats": {"queue_fraction": 0.0, "queue_absolute": 0, "results_pending": 0, "batch_size": 1000},
 }
-INFO_EXAMPLE = {
+INFO_EXAMPLE: JsonDict = {
     "model_id": "mini",
     "model_sha": "mini-3f9a",
     "model_dtype": "int8",

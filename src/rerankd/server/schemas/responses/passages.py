@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import ConfigDict, with_config
+from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
-INDEXED_PASSAGE_EXAMPLE = {
+INDEXED_PASSAGE_EXAMPLE: JsonDict = {
     "object": "passage",
     "id": "serve.md#3",
     "text": "The service drains for 30 seconds before it exits.",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired
 
 from pydantic import ConfigDict, with_config
+from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
 from rerankd.server.schemas.responses.dialects import WarningsMeta
 from rerankd.server.schemas.responses.rerank import MatchedRule
 
-PASSAGE_EXAMPLE = {
+PASSAGE_EXAMPLE: JsonDict = {
     "number": 1,
     "id": "serve.md#3",
     "text": "The service drains for 30 seconds before it exits.",
@@ -18,7 +19,7 @@ PASSAGE_EXAMPLE = {
     "source": "serve.md, Shutdown",
     "metadata": {"source": "serve.md", "heading": "Shutdown"},
 }
-SEARCH_EXAMPLE = {
+SEARCH_EXAMPLE: JsonDict = {
     "object": "search",
     "request_id": "8f2a61c0b7d94e5f",
     "query": "How long does the service drain?",
@@ -28,7 +29,7 @@ SEARCH_EXAMPLE = {
     "experiment": "",
     "timings": {"retrieve": 3.1, "rerank": 12.8, "select": 0.2},
 }
-ANSWER_EXAMPLE = {
+ANSWER_EXAMPLE: JsonDict = {
     **SEARCH_EXAMPLE,
     "object": "answer",
     "answer": "It drains for 30 seconds [1].",
