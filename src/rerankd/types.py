@@ -265,6 +265,11 @@ class Usage:
     truncated: int
     sentences: int = 0
 
+    @property
+    def scored(self) -> int:
+        """Number of all scored pairs."""
+        return self.pairs + self.sentences
+
     def to_dict(self) -> dict[str, int]:
         """Return the counts by name; without `sentences` where none were scored.
 

@@ -96,6 +96,7 @@ class Client:
             cache: False makes the service score afresh instead of using cached scores.
             priority: urgency in the service's queue, from 0, the most urgent, to 999; None for the most urgent that the
                 key may have. For a more urgent one the key's own is used, and `RerankResult.warnings` says so.
+            spans: `SpanOptions` to also score the sentences of the returned documents, as `RankedDocument.spans`.
             timeout: overrides the client's timeout for this call, in seconds.
             user: id of the user in your own words; experiments assign the same user the same variant.
             session: id of the visit, for the same purpose.

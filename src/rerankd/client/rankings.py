@@ -16,7 +16,8 @@ from rerankd.errors import RerankdError, ScoringError
 from rerankd.ranking.activation import check_activation
 from rerankd.ranking.order import checked_fusion, checked_threshold
 from rerankd.ranking.priority import check_priority
-from rerankd.types import Activation, Document, LongDocuments, RerankResult, Truncation, Usage
+from rerankd.ranking.spans import check_spans
+from rerankd.types import Activation, Document, LongDocuments, RerankResult, SpanOptions, Truncation, Usage
 
 MAX_QUERIES, MAX_DOCUMENTS = 1000, 10_000
 """Rankings and documents of one call at most: what a service allows by default."""
@@ -37,6 +38,7 @@ class RankOptions(TypedDict, total=False):
     long_documents: LongDocuments | None
     cache: bool | None
     priority: int | None
+    spans: SpanOptions | None
     timeout: float | None
     user: str | None
     session: str | None
@@ -96,6 +98,7 @@ def build_ranking(
     long_documents: LongDocuments | None = None,
     cache: bool | None = None,
     priority: int | None = None,
+    spans: SpanOptions | None = None,
     timeout: float | None = None,
     user: str | None = None,
     session: str | None = None,
@@ -120,6 +123,7 @@ def build_ranking(
     threshold = checked_threshold(threshold)
     checked_fusion(fusion, fusion_weight)
     check_priority(priority)
+    check_spans(spans, activation)
     candidates = to_documents(documents)
     options: dict[str, Any] = {
         "model": model or default_model,
@@ -132,6 +136,7 @@ def build_ranking(
         "long_documents": long_documents,
         "cache": cache,
         "priority": priority,
+        "relevant_spans": _spans_payload(spans),
         "timeout": check_timeout(timeout),
     }
     body = {
@@ -145,6 +150,13 @@ def build_ranking(
     } | {name: value for name, value in options.items() if value is not None}
     units = {name: value for name, value in (("X-Rerankd-User", user), ("X-Rerankd-Session", session)) if value}
     return Ranking(body, candidates, top_n, activation, threshold, timeout, check_unit_headers(units))
+
+
+def _spans_payload(spans: SpanOptions | None) -> dict[str, Any] | None:
+    if spans is None:
+        return None
+    options: dict[str, Any] = {"mode": "enabled", "threshold": float(spans.threshold)}
+    return options if spans.max_spans is None else options | {"max_spans": plain_integer(spans.max_spans)}
 
 
 def split_rankings(rankings: Sequence[Ranking]) -> Iterator[list[int]]:

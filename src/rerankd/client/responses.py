@@ -10,7 +10,7 @@ from typing import Any
 from rerankd._common.timing import complete_timings
 from rerankd.errors import ScoringError
 from rerankd.ranking.activation import activate
-from rerankd.types import Activation, Document, MatchedRule, RankedDocument, RerankResult, Usage
+from rerankd.types import Activation, Document, MatchedRule, RankedDocument, RerankResult, Span, Usage
 
 MISMATCH_HINT = "The response does not fit the request: check proxies in between, and the service's version."
 
@@ -109,6 +109,7 @@ def read_ranking(
             truncated=bool(row.get("truncated", False)),
             chunks=int(number(row, "chunks", 1)),
             rules=_matched_rules(row.get("rules")),
+            spans=_spans(row.get("relevant_spans"), len(documents[index].text), activation),
         )
         for position, (index, row) in enumerate(rows[:top_n])
     )
@@ -124,6 +125,7 @@ def read_ranking(
             pairs=int(number(usage, "pairs", len(documents))),
             tokens=int(number(usage, "total_tokens", 0)),
             truncated=int(number(usage, "truncated", sum(ranked.truncated for ranked in results))),
+            sentences=int(number(usage, "sentences", 0)),
         ),
         timings=complete_timings(_mapping(response, "timings"), missing=math.nan),
         request_id=str(response.get("id") or ""),
@@ -147,6 +149,25 @@ def _matched_rules(rows: Any) -> tuple[MatchedRule, ...]:
         MatchedRule(str(entry.get("rule", "")), str(entry.get("action", "")), number(entry, "weight", 0.0))
         for entry in entries
     )
+
+
+def _spans(rows: Any, length: int, activation: Activation) -> tuple[Span, ...] | None:
+    """Read the spans of a document; None if the service returns none.
+
+    Raises:
+        ScoringError: spans that are not within the text, or without a score.
+    """
+    if rows is None:
+        return None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ScoringError("The service's answer has relevant_spans that are no list.", hint=MISMATCH_HINT)
+    bounds = [(row.get("start"), row.get("end")) for row in rows]
+    for start, end in bounds:
+        if type(start) is not int or type(end) is not int or not 0 <= start < end <= length:
+            raise ScoringError(f"The service's span {start!r} to {end!r} is not within its text.", hint=MISMATCH_HINT)
+    scores = [number(row, "score") for row in rows]
+    shown: list[float] = scores if activation == "sigmoid" else activate(scores, activation).tolist()
+    return tuple(Span(start, end, score) for (start, end), score in zip(bounds, shown, strict=True))
 
 
 def read_rows(

@@ -150,7 +150,7 @@ class Engine:
         Raises:
             RerankdError: as `submit`, for all their tokens together.
         """
-        estimate = sum(self._encoder.estimate_tokens(request.groups, request.truncation) for request in requests)
+        estimate = sum(self._encoder.estimate_tokens(request.all_groups, request.truncation) for request in requests)
         least_urgent = max(requests, key=lambda request: request.priority)
         now = self._clock()
         with self._changed:

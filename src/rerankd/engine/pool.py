@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,6 +42,18 @@ class ServedModel:
 
     def __post_init__(self) -> None:
         self.idle.set()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the model loaded while it is in use, beyond the lease that it is used under now."""
+        self.leases += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.leases -= 1
+            if not self.leases:
+                self.idle.set()
 
     @property
     def takes_instruction(self) -> bool:

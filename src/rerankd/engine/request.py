@@ -32,6 +32,7 @@ class ScoreRequest:
         allow_truncation: False rejects the request before any of it is computed, if a text would be cut.
         background: True if nobody waits for it; it takes no room in the queue from requests that somebody waits for.
         priority: urgency; 0 is the most urgent.
+        follow_up: most pairs that its result may ask for; `Engine.admit` admits them with it.
     """
 
     groups: Sequence[QueryGroup]
@@ -44,6 +45,12 @@ class ScoreRequest:
     allow_truncation: bool = True
     background: bool = False
     priority: int = 0
+    follow_up: Sequence[QueryGroup] = ()
+
+    @property
+    def all_groups(self) -> Sequence[QueryGroup]:
+        """Pairs to score, and those that may follow."""
+        return [*self.groups, *self.follow_up] if self.follow_up else self.groups
 
     @property
     def pairs(self) -> int:

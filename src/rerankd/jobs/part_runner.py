@@ -20,11 +20,12 @@ from rerankd.errors import (
 )
 from rerankd.jobs.job import Claim
 from rerankd.jobs.work import RankWork, ScoreWork, Work, decode_work
+from rerankd.pipeline.applied_rules import AppliedRules
 from rerankd.pipeline.pipeline import Pipeline
 from rerankd.pipeline.scores import ModelScores
 from rerankd.ranking.order import usage_of
 from rerankd.ranking.requests import build_request
-from rerankd.types import RankedDocument, RerankRequest
+from rerankd.types import RankedDocument, RerankRequest, RerankResult
 
 SLICE_DOCUMENTS = 256
 MAX_CONCURRENT_REQUESTS = 8
@@ -109,15 +110,32 @@ class PartRunner:
             await self._score([(rules.query, texts[start : start + SLICE_DOCUMENTS])], claim, request)
             for start in range(0, len(texts), SLICE_DOCUMENTS)
         ]
-        result = self._pipeline.finish(request, slices, rules)
+        result = await self._finish(claim, request, slices, rules)
         row = {
             "request_id": result.request_id,
             "model": result.model,
             "version": result.version,
             "results": [_ranked_row(document, work) for document in result],
-            "usage": asdict(result.usage),
+            "usage": result.usage.to_dict(),
         } | _warnings_field(result.warnings)
-        return row, sum(piece.result.computed_tokens for piece in slices)
+        return row, result.computed_tokens or 0
+
+    async def _finish(
+        self, claim: Claim, request: RerankRequest, slices: Sequence[ModelScores], rules: AppliedRules
+    ) -> RerankResult:
+        """Return the result of a ranking, with spans if it asks for them; their sentences are scored in slices too."""
+        if request.spans is None:
+            return self._pipeline.finish(request, slices, rules)
+
+        async def score(sentences: Sequence[str]) -> list[ModelScores]:
+            return [
+                await self._score([(rules.query, sentences[start : start + SLICE_DOCUMENTS])], claim, whole)
+                for start in range(0, len(sentences), SLICE_DOCUMENTS)
+            ]
+
+        # A text that may not be cut was read whole, and so is each part of it.
+        whole = replace(request, truncation=replace(request.truncation, allow_truncation=True))
+        return await self._pipeline.finish_with_spans(request, slices, rules, score)
 
     async def _score_pairs(self, claim: Claim, work: ScoreWork) -> _Outcome:
         request = build_request("", [], model=work.model, truncation=work.truncation, cache=work.cache)
@@ -127,7 +145,7 @@ class PartRunner:
             "version": scored.version,
             "policy": scored.truncation.identity,
             "scores": [[score.raw_score for score in group] for group in scored.result.scores],
-            "usage": asdict(usage_of([score for group in scored.result.scores for score in group])),
+            "usage": usage_of([score for group in scored.result.scores for score in group]).to_dict(),
         } | _warnings_field(scored.warnings)
         return row, scored.result.computed_tokens
 
@@ -170,6 +188,8 @@ def _ranked_row(ranked: RankedDocument, work: RankWork) -> dict[str, Any]:
     }
     if ranked.rules:
         row["rules"] = [asdict(rule) for rule in ranked.rules]
+    if ranked.spans is not None:
+        row["relevant_spans"] = [asdict(span) for span in ranked.spans]
     return row | {"document": work.returned_document(ranked.index)} if work.texts else row
 
 

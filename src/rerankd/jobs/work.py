@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, TypeAdapter
 
 from rerankd.jobs.job import Part
 from rerankd.ranking.requests import build_request
-from rerankd.types import Activation, Document, Fusion, FusionMethod, RerankRequest, TruncationOverrides
+from rerankd.types import Activation, Document, Fusion, FusionMethod, RerankRequest, SpanOptions, TruncationOverrides
 
 PART_REQUESTS = 64
 PART_DOCUMENTS = 256
@@ -139,6 +139,7 @@ class _RankRecord(_Record):
     priority: int | None = None  # absent, as the next one, where it is the default
     best_priority: int = 0
     strict: bool = False  # absent where it is not
+    spans: tuple[float, int | None] | None = None  # threshold and max_spans; absent where none are asked for
 
 
 class _ScoreRecord(_Record):
@@ -165,6 +166,8 @@ def _record_of(work: Work) -> _RankRecord | _ScoreRecord:
         optional["best_priority"] = request.best_priority
     if request.strict:
         optional["strict"] = True
+    if request.spans is not None:
+        optional["spans"] = (request.spans.threshold, request.spans.max_spans)
     return _RankRecord(
         query=request.query,
         documents=[_document_record(document) for document in request.documents],
@@ -204,6 +207,7 @@ def _work_of(record: _RankRecord | _ScoreRecord) -> Work:
         priority=record.priority,
         best_priority=record.best_priority,
         strict=record.strict,
+        spans=SpanOptions(*record.spans) if record.spans else None,
     )
     return RankWork(request, record.texts, record.returned)
 

@@ -21,8 +21,9 @@ from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.engine.request import ScoreRequest
 from rerankd.errors import DeadlineExceededError, RerankdError, RetryableError
 from rerankd.pipeline.applied_rules import AppliedRules
-from rerankd.pipeline.pipeline import Pipeline, deadline_error, groups_of, to_score_request
-from rerankd.pipeline.scores import ChargeBatch
+from rerankd.pipeline.pipeline import Pipeline, groups_of, to_score_request
+from rerankd.pipeline.scores import ChargeBatch, deadline_error
+from rerankd.pipeline.spans import FollowUp, plan_follow_up
 from rerankd.types import RerankRequest, RerankResult
 
 _log = logger(__name__)
@@ -50,11 +51,12 @@ class _Item:
     rules: AppliedRules
     model: ServedModel
     scoring: ScoreRequest
+    follow_up: FollowUp | None = None
 
     @property
     def tokens(self) -> int:
         """Estimated tokens."""
-        return self.model.engine.estimate_tokens(self.scoring.groups, self.scoring.truncation)
+        return self.model.engine.estimate_tokens(self.scoring.all_groups, self.scoring.truncation)
 
 
 @dataclass(slots=True)
@@ -89,7 +91,10 @@ class _Batch:
         model = await self._model(self.pool.resolve(request.model), leases)
         rules = await self.pipeline.apply_rules(request)
         scoring = to_score_request(model, groups_of(request, rules), request, self.deadline)
-        return _Item(position, request, rules, model, scoring)
+        if request.spans is None:
+            return _Item(position, request, rules, model, scoring)
+        follow_up = await plan_follow_up(request, rules)
+        return _Item(position, request, rules, model, replace(scoring, follow_up=follow_up.groups), follow_up)
 
     async def _model(self, name: str, leases: AsyncExitStack) -> ServedModel:
         if name not in self.models:
@@ -136,7 +141,9 @@ class _Batch:
             if timeout is not None and timeout <= 0:
                 raise deadline_error()
             request = replace(item.request, timeout=timeout)
-            self.outcomes[item.position] = await self.pipeline.run(request, rules=item.rules, admissions=admissions)
+            self.outcomes[item.position] = await self.pipeline.run(
+                request, rules=item.rules, admissions=admissions, follow_up=item.follow_up
+            )
         except RerankdError as error:
             self.outcomes[item.position] = error
         except Exception as error:

@@ -23,14 +23,23 @@ from rerankd.engine.batch_admission import BatchAdmission
 from rerankd.engine.encoding import document_too_long
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.engine.request import QueryGroup, ScoreRequest
-from rerankd.errors import DeadlineExceededError, ModelNotFoundError
+from rerankd.errors import ModelNotFoundError
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.applied_rules import AppliedRules, apply_rules
 from rerankd.pipeline.experiment import VariantScorer
-from rerankd.pipeline.scores import Charge, ModelScores, OneTimeCharge, join_pieces
+from rerankd.pipeline.scores import (
+    Charge,
+    ModelScores,
+    OneTimeCharge,
+    deadline_error,
+    join_pieces,
+    wait_for_scores,
+)
+from rerankd.pipeline.spans import FollowUp, ScoreSentences, add_spans, plan_follow_up
 from rerankd.pipeline.unhonoured import unhonoured
 from rerankd.ranking.finish import finish
 from rerankd.ranking.priority import priority_warnings, served_priority
+from rerankd.ranking.spans import SpanPlanner
 from rerankd.rules.rule_set import RuleSet
 from rerankd.rules.watcher import rules_provider
 from rerankd.scoring.encoder import TruncationOptions
@@ -77,6 +86,7 @@ class Pipeline:
         *,
         rules: AppliedRules | None = None,
         admissions: Mapping[str, BatchAdmission] = _NO_ADMISSIONS,
+        follow_up: FollowUp | None = None,
     ) -> RerankResult:
         """Rank the documents of a request.
 
@@ -85,6 +95,7 @@ class Pipeline:
             charge: called with the estimated tokens before anything is queued; raises to refuse the request.
             rules: effect of the rules on the request; None to apply those in force.
             admissions: admissions that the request is part of, by the name of the model.
+            follow_up: sentences of a request for spans, if they are part of these admissions.
 
         Returns:
             The result; its `request_id` is that of the request.
@@ -95,10 +106,19 @@ class Pipeline:
         """
         rules = rules or await self.apply_rules(request)
         groups = groups_of(request, rules)
-        scores = await self._score(groups, request, charge, is_ranking=True, admissions=admissions)
-        result = self.finish(request, [scores], rules)
+        if request.spans is None:
+            scores = await self._score(groups, request, charge, is_ranking=True, admissions=admissions)
+            result = self.finish(request, [scores], rules)
+        else:
+            follow_up = follow_up or await plan_follow_up(request, rules)
+            with follow_up.held:
+                scores = await self._score(
+                    groups, request, charge, is_ranking=True, admissions=admissions, follow_up=follow_up
+                )
+                score = partial(follow_up.score, scores)
+                result = await self.finish_with_spans(request, [scores], rules, score, follow_up.planner)
         # The latency of a request that the cache answered in part says nothing about the model.
-        milliseconds = math.nan if scores.result.cached else result.timings["total"]
+        milliseconds = math.nan if scores.result.cached else scores.result.timings["total"]
         logits = [score.raw_score for score in scores.result.scores[0]]
         self._traffic.offer(request, scores.model, groups, logits, milliseconds)
         return result
@@ -120,6 +140,33 @@ class Pipeline:
             rules: effect of the rules with which the request began.
         """
         result, record = finish(request, join_pieces(pieces), rules.adjustments, rules=rules.version, now=time.time())
+        if self._recorder is not None and pieces:
+            self._recorder.record(record)
+        return result
+
+    async def finish_with_spans(
+        self,
+        request: RerankRequest,
+        pieces: Sequence[ModelScores],
+        rules: AppliedRules,
+        score: ScoreSentences,
+        planner: SpanPlanner | None = None,
+    ) -> RerankResult:
+        """Turn the scores of a request into its result with spans, and record the ranking.
+
+        Args:
+            request: the request.
+            pieces: as for `finish`.
+            rules: as for `finish`.
+            score: scores the sentences of the returned documents with the query of `rules`.
+            planner: planner that has split texts of the request already; None for a new one.
+
+        Raises:
+            RerankdError: the sentences cannot be scored; nothing is recorded then.
+        """
+        scores = join_pieces(pieces)
+        result, record = finish(request, scores, rules.adjustments, rules=rules.version, now=time.time())
+        result = await add_spans(request, result, scores.scores, score, planner or SpanPlanner())
         if self._recorder is not None and pieces:
             self._recorder.record(record)
         return result
@@ -170,6 +217,7 @@ class Pipeline:
         *,
         is_ranking: bool,
         admissions: Mapping[str, BatchAdmission] = _NO_ADMISSIONS,
+        follow_up: FollowUp | None = None,
     ) -> ModelScores:
         """Score on the model that the request names, or as the experiment that it is part of says."""
         deadline = time.monotonic() + request.timeout if request.timeout else None
@@ -181,6 +229,7 @@ class Pipeline:
             charge=one_time_charge,
             deadline=deadline,
             admissions=admissions,
+            follow_up=follow_up,
         )
         route = self._traffic.route(name, request, is_ranking=is_ranking)
         scorer: VariantScorer | None = None
@@ -205,21 +254,19 @@ class Pipeline:
         charge: Charge,
         deadline: float | None,
         admissions: Mapping[str, BatchAdmission] = _NO_ADMISSIONS,
+        follow_up: FollowUp | None = None,
     ) -> ModelScores:
         async with self._pool.lease(name) as model:
             asked = to_score_request(model, groups, request, deadline)
             warnings = self._warnings(model, request, asked.truncation)
             if request.strict:
                 check_strict([*warnings, *unknown_model_warnings(self._pool, request.model)])
-            await charge(model.engine.estimate_tokens(groups, asked.truncation))
-            engine_request = model.engine.submit(asked, admission=admissions.get(name))
-            try:
-                result = await asyncio.wrap_future(engine_request.future)
-            except asyncio.CancelledError:  # the caller is gone or its time is up: drop what was not computed
-                late = deadline is not None and time.monotonic() >= deadline
-                error = deadline_error() if late else None
-                model.engine.cancel(engine_request, error, "deadline" if late else "cancelled")
-                raise
+            admission = admissions.get(name)
+            if follow_up is None:
+                await charge(model.engine.estimate_tokens(groups, asked.truncation))
+            else:
+                admission = await follow_up.admit(model, asked, admission, charge)
+            result = await wait_for_scores(model.engine, model.engine.submit(asked, admission=admission))
             scores = ModelScores(name, model.engine.version, asked.truncation, result, warnings=warnings)
         if not asked.allow_truncation:  # the engine checks texts that it encodes, not those with a cached score
             _check_complete(scores, alone=not any(query for query, _ in groups))
@@ -296,11 +343,6 @@ def apply_overrides(model: ServedModel, overrides: TruncationOverrides) -> Trunc
     if "instruction" in changes and not model.takes_instruction:  # its scores are those without, in the cache too
         del changes["instruction"]
     return dataclasses.replace(model.truncation, **changes) if changes else model.truncation
-
-
-def deadline_error() -> DeadlineExceededError:
-    """Return the error of a request whose time limit passed."""
-    return DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
 
 
 def _check_complete(scores: ModelScores, *, alone: bool) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from rerankd._common.timing import TIMINGS
-from rerankd.engine.request import ScoreResult
+from rerankd.engine.engine import Engine
+from rerankd.engine.request import EngineRequest, ScoreResult
+from rerankd.errors import DeadlineExceededError
 from rerankd.ranking.finish import RequestScores, experiment_label
 from rerankd.scoring.encoder import TruncationOptions
 
@@ -42,6 +46,30 @@ class ModelScores:
     def experiment_label(self) -> str:
         """Experiment and variant as responses name them, `name/variant`; empty for none."""
         return experiment_label(self.experiment, self.variant)
+
+
+async def wait_for_scores(engine: Engine, request: EngineRequest) -> ScoreResult:
+    """Return the scores of a queued request; it is dropped if its caller is gone, or its time is up, before.
+
+    Args:
+        engine: engine that it is queued in.
+        request: the request.
+
+    Raises:
+        RerankdError: the model gives no usable score.
+    """
+    try:
+        return await asyncio.wrap_future(request.future)
+    except asyncio.CancelledError:  # drop what was not computed
+        deadline = request.request.deadline
+        late = deadline is not None and time.monotonic() >= deadline
+        engine.cancel(request, deadline_error() if late else None, "deadline" if late else "cancelled")
+        raise
+
+
+def deadline_error() -> DeadlineExceededError:
+    """Return the error of a request whose time limit passed."""
+    return DeadlineExceededError("The request's time was up.", hint="Give it more time, or send fewer documents.")
 
 
 def join_pieces(pieces: Sequence[ModelScores]) -> RequestScores:

@@ -131,6 +131,7 @@ def to_rerank_request(
         priority=body.ranking_priority,
         best_priority=origin.best_priority,
         strict=strict,
+        spans=body.span_options,
     )
 
 

@@ -62,7 +62,7 @@ def test_sentences_of_gates() -> None:
 
 def test_notices_of_datasets() -> None:
     own = [
-        own_document_notice([{name: (name,) for name in names}], dict.fromkeys(names, {"x": 1}))
+        own_document_notice([{name: (name,) for name in names}], {name: {"x": 1} for name in names})
         for names in ("a", "ab")
     ]
     missing = check_judged_documents(Path("set"), {"d1": True, "a of b": False})

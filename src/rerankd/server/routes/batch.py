@@ -102,7 +102,7 @@ class BatchRoutes:
 
     def _result_row(self, body: RerankRequestBody, result: RerankResult, position: int) -> dict[str, Any]:
         warnings = [*body.warnings, *result.warnings, *unknown_model_warnings(self._service.pool, body.model)]
-        warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.pairs)
+        warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.scored)
         returned = body.returned_document if body.return_documents else None
         row = dialects.union_response(
             result, returned=returned, version="1", warnings=warnings, explain=bool(body.explain)

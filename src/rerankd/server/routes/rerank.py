@@ -106,7 +106,7 @@ class RerankRoutes:
                     result.model, result.version, result.experiment, result.computed_tokens or 0, result.timings
                 )
                 warnings = [*body.warnings, *result.warnings, *unknown_model_warnings(service.pool, body.model)]
-                warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.pairs)
+                warnings += dialects.truncation_warnings(result.usage.truncated, result.usage.scored)
                 return await self._respond(self._content(request, body, result, warnings), cost, warnings)
 
     async def score(self, request: Request) -> Response:

@@ -27,7 +27,7 @@ from rerankd.server.schemas.field_support import (
     shown_name,
 )
 from rerankd.settings import Settings
-from rerankd.types import MAX_INSTRUCTION, Activation, Document, Fusion, TruncationOverrides
+from rerankd.types import MAX_INSTRUCTION, Activation, Document, Fusion, SpanOptions, TruncationOverrides
 
 MIN_LENGTH = 8
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -142,6 +142,11 @@ class BaseRequestBody(BaseModel):
     @property
     def lowest_score(self) -> float | None:
         """Lowest score of a document that is returned; None for no threshold."""
+        return None
+
+    @property
+    def span_options(self) -> SpanOptions | None:
+        """Request for the sentences that answer the query; None for none."""
         return None
 
     def truncation_overrides(self) -> TruncationOverrides:

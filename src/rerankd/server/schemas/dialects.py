@@ -28,6 +28,8 @@ def _results(result: RerankResult, returned: Callable[[int], Any] | None, *, exp
         row: Json = {"index": ranked.index, "relevance_score": ranked.relevance_score}
         if returned is not None:
             row["document"] = returned(ranked.index)
+        if ranked.spans is not None:
+            row["relevant_spans"] = [asdict(span) for span in ranked.spans]
         if explain:
             row |= {"raw_score": ranked.raw_score, "truncated": ranked.truncated, "chunks": ranked.chunks}
             row["rules"] = [asdict(rule) for rule in ranked.rules]
@@ -81,7 +83,8 @@ def union_response(
         "meta": meta,
     }
     if explain:
-        content["usage"] |= {"pairs": result.usage.pairs, "truncated": result.usage.truncated}
+        counts = result.usage.to_dict()
+        content["usage"] |= {name: count for name, count in counts.items() if name != "tokens"}
         content["timings"] = dict(result.timings)
         content["rules"] = result.rules
         content |= {"version": result.version, "experiment": result.experiment}

@@ -125,7 +125,7 @@ def _rows() -> Iterable[FieldSupport]:
     yield row("timeout", honoured=every)
     yield row("cache", honoured=every)
     yield row("strict", honoured=every)
-    yield row("relevant_spans", "Cohere v2")
+    yield row("relevant_spans", "Cohere v2", rankings)
     yield row("priority", "Cohere v2, vLLM", every)
     yield row("user", "vLLM", instead="send the header X-Rerankd-User")
     yield row("request_id", "vLLM", instead="send the header X-Request-Id")

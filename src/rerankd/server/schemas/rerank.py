@@ -21,9 +21,10 @@ from rerankd.server.schemas.base import (
 from rerankd.server.schemas.dialects import EmptyDocumentsError
 from rerankd.server.schemas.field_support import RequestForm
 from rerankd.server.schemas.fusion import FusionName, resolve_fusion
+from rerankd.server.schemas.spans import RelevantSpansField
 from rerankd.server.schemas.text import TEXT_SCHEMA, Text, list_of_one, read_text
 from rerankd.settings import Settings
-from rerankd.types import Document, Fusion, TruncationOverrides
+from rerankd.types import Document, Fusion, SpanOptions, TruncationOverrides
 
 MAX_ID = 512
 MAX_CHUNKS = 1000
@@ -71,6 +72,9 @@ class RerankRequestBody(ScoringRequestBody):
         None, description="Alias of max_length; -1 for the model's own maximum. Values below 8 are raised to 8."
     )
     truncation_side: Literal["left", "right"] | None = Field(None, description="Side that is truncated.")
+    relevant_spans: RelevantSpansField = Field(
+        None, description="Sentences of the returned documents that answer the query; each is scored like a document."
+    )
     kwargs: Any = Field(None, description="JSON, as Xinference takes it, whose instruction is an alias of instruction.")
 
     @field_validator("truncation", mode="wrap")
@@ -128,6 +132,11 @@ class RerankRequestBody(ScoringRequestBody):
         return resolve_fusion(self.fusion, self.fusion_weight, settings)
 
     @property
+    def span_options(self) -> SpanOptions | None:
+        """Request for the sentences that answer the query; None for none."""
+        return None if self.relevant_spans is None else self.relevant_spans.options
+
+    @property
     def warnings(self) -> list[str]:
         """Warnings about fields that were ignored and values that were changed."""
         prompt_tokens = positive_or_none(self.truncate_prompt_tokens)
@@ -138,6 +147,7 @@ class RerankRequestBody(ScoringRequestBody):
             *beside("score_threshold", self.score_threshold, "threshold", self.threshold),
             *beside("max_length", self.max_length, "truncate_prompt_tokens", prompt_tokens),
             *self._rank_fields_warnings(),
+            *self._span_warnings(),
             *prompt_tokens_warnings(self.truncate_prompt_tokens),
         ]
 
@@ -145,6 +155,13 @@ class RerankRequestBody(ScoringRequestBody):
         if not self.rank_fields or any(isinstance(item, dict) for item in self.documents):
             return []
         return ["rank_fields is for documents that are objects and was ignored"]
+
+    def _span_warnings(self) -> list[str]:
+        if self.relevant_spans is None:
+            return []
+        count = "relevant_spans count in the text that rank_fields make, `name: value` in lines, and not in one field"
+        joined = bool(self.rank_fields) and any(isinstance(item, dict) for item in self.documents)
+        return [*self.relevant_spans.warnings, *([count] if joined and self.span_options else [])]
 
     def returned_document(self, index: int) -> dict[str, Any]:
         """Return a document as a response returns it: an object as it was sent, another form as an object with `text`.

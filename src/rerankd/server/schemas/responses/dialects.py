@@ -8,6 +8,8 @@ from pydantic import ConfigDict, with_config
 from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
+from rerankd.server.schemas.responses.rerank import RelevantSpan
+
 INFINITY_EXAMPLE: JsonDict = {
     "object": "rerank",
     "id": "infinity-8f2a61c0b7d94e5f",
@@ -67,11 +69,13 @@ class RerankedText(TypedDict):
         index: position of the document in the request, from 0.
         relevance_score: score, 0 to 1; a logit where the request asks for raw scores.
         document: the text; only with `return_documents`.
+        relevant_spans: sentences that answer the query, in the order of the text; only where the request asks for them.
     """
 
     index: int
     relevance_score: float
     document: NotRequired[str]
+    relevant_spans: NotRequired[list[RelevantSpan]]
 
 
 class PromptUsage(TypedDict):

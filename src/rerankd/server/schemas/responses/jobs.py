@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from rerankd.jobs.job import Priority, State
 from rerankd.server.schemas.responses.dialects import WarningsMeta
-from rerankd.server.schemas.responses.rerank import MatchedRule, ReturnedDocument
+from rerankd.server.schemas.responses.rerank import MatchedRule, RelevantSpan, ReturnedDocument
 
 JOB_EXAMPLE: JsonDict = {
     "id": "job_4f1c2d",
@@ -48,6 +48,7 @@ class JobRankedDocument(TypedDict):
         chunks: number of chunks in which the document was read.
         rules: rules that acted on the document; absent if there are none.
         document: the document; only with `return_documents`.
+        relevant_spans: sentences that answer the query, in the order of the text; only where the request asks for them.
     """
 
     index: int
@@ -57,6 +58,7 @@ class JobRankedDocument(TypedDict):
     chunks: int
     rules: NotRequired[list[MatchedRule]]
     document: NotRequired[ReturnedDocument]
+    relevant_spans: NotRequired[list[RelevantSpan]]
 
 
 class JobUsage(TypedDict):
@@ -66,11 +68,13 @@ class JobUsage(TypedDict):
         pairs: number of pairs that were scored.
         tokens: tokens of these pairs.
         truncated: number of pairs that were cut.
+        sentences: number of pairs of query and sentence; only with `relevant_spans`.
     """
 
     pairs: int
     tokens: int
     truncated: int
+    sentences: NotRequired[int]
 
 
 @with_config(ConfigDict(json_schema_extra={"examples": [ROW_EXAMPLE]}))

@@ -49,6 +49,20 @@ class Timings(TypedDict):
     total: float
 
 
+class RelevantSpan(TypedDict):
+    """A sentence of a document that answers the query.
+
+    Attributes:
+        start: position of its first character in the document's text, in Unicode code points.
+        end: position behind its last character.
+        score: score of the sentence as a document of its own, 0 to 1; a logit where the request asks for raw scores.
+    """
+
+    start: int
+    end: int
+    score: float
+
+
 class RerankedDocument(TypedDict):
     """A document of a ranking.
 
@@ -56,6 +70,7 @@ class RerankedDocument(TypedDict):
         index: position of the document in the request, from 0.
         relevance_score: score, 0 to 1; a logit where the request asks for raw scores.
         document: the document; only with `return_documents`.
+        relevant_spans: sentences that answer the query, in the order of the text; only where the request asks for them.
         raw_score: logit; only with `explain`.
         truncated: true if the model did not read all of the document; only with `explain`.
         chunks: number of chunks in which the document was read; only with `explain`.
@@ -65,6 +80,7 @@ class RerankedDocument(TypedDict):
     index: int
     relevance_score: float
     document: NotRequired[ReturnedDocument]
+    relevant_spans: NotRequired[list[RelevantSpan]]
     raw_score: NotRequired[float]
     truncated: NotRequired[bool]
     chunks: NotRequired[int]
@@ -75,16 +91,18 @@ class RerankUsage(TypedDict):
     """Tokens of a ranking.
 
     Attributes:
-        prompt_tokens: tokens of all pairs of query and document, special tokens included.
+        prompt_tokens: tokens of all scored pairs, special tokens included.
         total_tokens: the same number.
         pairs: number of pairs; only with `explain`.
         truncated: number of pairs that were cut; only with `explain`.
+        sentences: number of pairs of query and sentence; only with `explain` and `relevant_spans`.
     """
 
     prompt_tokens: int
     total_tokens: int
     pairs: NotRequired[int]
     truncated: NotRequired[int]
+    sentences: NotRequired[int]
 
 
 class ApiVersion(TypedDict):
