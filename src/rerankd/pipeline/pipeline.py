@@ -23,7 +23,6 @@ from rerankd.engine.batch_admission import BatchAdmission
 from rerankd.engine.encoding import document_too_long
 from rerankd.engine.pool import ModelPool, ServedModel
 from rerankd.engine.request import QueryGroup, ScoreRequest
-from rerankd.errors import ModelNotFoundError
 from rerankd.experiments.traffic import Traffic
 from rerankd.pipeline.applied_rules import AppliedRules, apply_rules
 from rerankd.pipeline.experiment import VariantScorer
@@ -36,7 +35,7 @@ from rerankd.pipeline.scores import (
     wait_for_scores,
 )
 from rerankd.pipeline.spans import FollowUp, ScoreSentences, add_spans, plan_follow_up
-from rerankd.pipeline.unhonoured import unhonoured
+from rerankd.pipeline.unhonoured import unhonoured, unknown_model_warnings
 from rerankd.ranking.finish import finish
 from rerankd.ranking.priority import priority_warnings, served_priority
 from rerankd.ranking.spans import SpanPlanner
@@ -312,22 +311,6 @@ def to_score_request(
         background=request.background,
         priority=served_priority(request),
     )
-
-
-def unknown_model_warnings(pool: ModelPool, requested: str | None) -> list[str]:
-    """Return a warning if a request names a model that the pool does not have: the default answers.
-
-    Args:
-        pool: the models.
-        requested: name in the request; None for none.
-    """
-    if not requested:
-        return []
-    try:
-        pool.find(requested)
-    except ModelNotFoundError:
-        return [f"model {requested[:100]!r} is unknown; {pool.default!r} was used"]
-    return []
 
 
 def apply_overrides(model: ServedModel, overrides: TruncationOverrides) -> TruncationOptions:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from rerankd._common.instruction import IGNORED
+from rerankd.engine.pool import ModelPool
+from rerankd.errors import ModelNotFoundError
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.types import TruncationOverrides
 
@@ -28,3 +30,19 @@ def unhonoured(overrides: TruncationOverrides, options: TruncationOptions, *, ta
     if overrides.truncation == "longest_first":
         warnings.append("truncation is only for documents that are read in one piece and was ignored")
     return warnings
+
+
+def unknown_model_warnings(pool: ModelPool, requested: str | None) -> list[str]:
+    """Return a warning if a request names a model that the pool does not have: the default answers.
+
+    Args:
+        pool: the models.
+        requested: name in the request; None for none.
+    """
+    if not requested:
+        return []
+    try:
+        pool.find(requested)
+    except ModelNotFoundError:
+        return [f"model {requested[:100]!r} is unknown; {pool.default!r} was used"]
+    return []

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from rerankd.errors import InvalidRequestError, RerankdError
 from rerankd.pipeline.batch import run_batch
-from rerankd.pipeline.pipeline import unknown_model_warnings
+from rerankd.pipeline.unhonoured import unknown_model_warnings
 from rerankd.server.auth.usage import UsageMeter
 from rerankd.server.context import current_request
 from rerankd.server.disconnect import cancel_on_disconnect

@@ -9,8 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from rerankd.pipeline.pipeline import unknown_model_warnings
 from rerankd.pipeline.scores import ModelScores
+from rerankd.pipeline.unhonoured import unknown_model_warnings
 from rerankd.ranking.activation import activate
 from rerankd.ranking.order import usage_of
 from rerankd.server.auth.usage import UsageMeter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -65,7 +66,7 @@ _TEXTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type
 TextList = Annotated[list[str], BeforeValidator(read_texts), Field(json_schema_extra=_TEXTS_SCHEMA)]
 
 
-class EmbeddingBody(BaseRequestBody):
+class EmbeddingBody(BaseRequestBody, ABC):
     """Body of a request for vectors."""
 
     dimensions: int | None = Field(
@@ -75,9 +76,9 @@ class EmbeddingBody(BaseRequestBody):
     )
 
     @property
+    @abstractmethod
     def named_texts(self) -> list[tuple[str, str]]:
         """Texts to embed, each with the name of its field."""
-        raise NotImplementedError
 
     def texts(self, settings: Settings) -> list[str]:
         """Return the texts to embed.
@@ -100,6 +101,7 @@ class EmbeddingBody(BaseRequestBody):
         ignored = [name for name, value in extra if name in IGNORED and value not in NOTHING]
         return [*super().warnings, *(f"{name} is not supported here and was ignored" for name in ignored)]
 
+    @abstractmethod
     def to_response(self, vectors: Vectors, model: str, tokens: int, warnings: Sequence[str]) -> Any:
         """Return the content of the response.
 
@@ -109,7 +111,6 @@ class EmbeddingBody(BaseRequestBody):
             tokens: tokens of the texts.
             warnings: warnings about the request and about texts that were cut.
         """
-        raise NotImplementedError
 
 
 class EmbeddingRequestBody(EmbeddingBody):
