@@ -27,7 +27,7 @@ demo: $(VENV)/.base ## install the base package and show what a reranker does
 unit: $(VENV)/.dev ## run the quick unit tests: no servers, for the inner loop
 	@$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist loadfile
 
-test: $(VENV)/.dev $(VENV)/.mlflow ## install everything the tests need and run the whole suite
+test: $(VENV)/.dev $(VENV)/.mlflow $(VENV)/.openapi ## install everything the tests need and run the whole suite
 	@scripts/services.sh
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
@@ -85,6 +85,13 @@ $(VENV)/.mlflow: $(VENV)/.base
 	@$(BIN)/python -m venv $(VENV)/mlflow
 	@if $(VENV)/mlflow/bin/python -m pip install --quiet --disable-pip-version-check mlflow==3.17.2; then touch $@; \
 	else rm -rf $(VENV)/mlflow; echo "Could not install it; tests that need it say so."; fi
+
+# Its own environment: the generator of clients asks for a typer that is older than ours.
+$(VENV)/.openapi: $(VENV)/.base
+	@echo "Installing openapi-python-client, which tests generate a client with"
+	@$(BIN)/python -m venv $(VENV)/openapi
+	@if $(VENV)/openapi/bin/python -m pip install --quiet --disable-pip-version-check openapi-python-client==0.29.1; then touch $@; \
+	else rm -rf $(VENV)/openapi; echo "Could not install it; tests that need it say so."; fi
 
 $(VENV)/.recipe: $(VENV)/.base
 	@$(PIP) --editable ".[recipe]"

@@ -13,7 +13,8 @@ MAX_HEAD = 64 * 1024
 
 
 def _refusal(status: str, code: str, message: str) -> bytes:
-    body = json.dumps({"error": {"message": message, "type": code, "param": None, "code": code}}).encode()
+    error = {"message": message, "type": code, "param": None, "code": code}
+    body = json.dumps({"error": error, "detail": message, "message": message, "id": ""}).encode()
     head = (
         f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}\r\n"
     )

@@ -12,12 +12,25 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from tests.integration.hostile.paths import POST_PATHS
 
 EXAMPLES = 30
 
 SHAPE = ("parameters", "requestBody")
+
+CHECKS: list[Any] = [
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
 
 bounded = settings(
     max_examples=EXAMPLES,
@@ -52,7 +65,7 @@ def test_schema_names_every_path_of_the_contract(api: BaseSchema) -> None:
     assert {("GET", path) for path in ("/info", "/v1/models", "/v1/cluster/auth", "/health", "/ping")} <= paths
 
 
-def test_no_operation_fails(api: BaseSchema) -> None:
+def test_no_operation_fails_and_every_answer_is_as_described(api: BaseSchema) -> None:
     """Operations with the same parameters and body have one handler, and share the examples."""
     kinds = [json.dumps([one.definition.raw.get(key) for key in SHAPE], sort_keys=True) for one in operations(api)]
     for operation, kind in zip(operations(api), kinds, strict=True):
@@ -62,6 +75,7 @@ def test_no_operation_fails(api: BaseSchema) -> None:
         def holds(case: Any) -> None:
             response = case.call(timeout=60)
             assert_no_fault(response.status_code, case.body, case.headers)
+            case.validate_response(response, checks=CHECKS)
 
         holds()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from rerankd._common.strict import check_strict
 from rerankd.engine.pool import ServedModel
 from rerankd.errors import InvalidRequestError, NotFoundError, UnsupportedFieldError
-from rerankd.jobs.job import STATES, Job, Part
+from rerankd.jobs.job import STATES, Job, Part, Priority
 from rerankd.jobs.results import result_rows
 from rerankd.jobs.store import PartResult
 from rerankd.jobs.work import RankWork, split_work
@@ -34,6 +34,7 @@ from rerankd.server.service import Service
 from rerankd.types import RerankRequest
 
 MAX_LISTED = 1000
+PRIORITY = "`interactive` jobs are served before `bulk` ones; default: `interactive` for one request."
 
 
 class JobRoutes:
@@ -257,7 +258,18 @@ def job_router(service: Service) -> APIRouter:
     jobs, job = "/v1/jobs", "/v1/jobs/{job}"
     lines = {"application/x-ndjson": {"type": "string", "description": "One result a line, as in `results` of a job."}}
     submit = operation(
-        "submit_job", "Submit a job", JobResponse, status=202, errors=JOBS, extra={"requestBody": _submission()}
+        "submit_job",
+        "Submit a job",
+        JobResponse,
+        status=202,
+        errors=JOBS,
+        parameters=[
+            query_parameter("priority", PRIORITY, {"type": "string", "enum": list(get_args(Priority))}),
+            query_parameter("timeout", "Time limit in seconds.", {"type": "number", "exclusiveMinimum": 0}),
+            query_parameter("webhook", "URL that is called when the job ends.", {"type": "string"}),
+            query_parameter("idempotency_key", "Submissions with one key create one job.", {"type": "string"}),
+        ],
+        extra={"requestBody": _submission()},
     )
     listed = operation(
         "list_jobs",

@@ -24,8 +24,8 @@ Reranking for RAG. `POST /v1/rerank` is the route to begin with; the other paths
 services' clients, whose base URL is all that changes.
 
 Keys are sent as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Fields may be added to answers; ignore those that you
-do not know. A request that is no HTTP, or whose headers are too large or late, is refused with 400, 431 or 408 before
-any route. The pages under `/console` are not part of this description, nor is the JSON behind them."""
+do not know. A request that is not valid HTTP, or whose headers are too large or late, is refused with 400, 431 or 408
+before any route. The pages under `/console` are not part of this description, nor is the JSON behind them."""
 TAGS = [
     {"name": "rerank", "description": "Rank documents by relevance to a query, and score pairs."},
     {"name": "embeddings", "description": "Turn texts into vectors."},

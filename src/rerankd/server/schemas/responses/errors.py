@@ -30,7 +30,7 @@ class ErrorResponse(TypedDict):
         error: what OpenAI's and vLLM's clients read.
         detail: what Jina's, Xinference's and Haystack's clients read.
         message: what Cohere's clients read.
-        id: id of the request, as in its log lines.
+        id: id of the request, as in its log lines; empty for a request that is not valid HTTP.
     """
 
     error: ErrorDetail
