@@ -106,7 +106,11 @@ def test_it_ranks_in_the_other_dialects(client: Any, models: Any) -> None:
     voyage = call("rerank", "voyage_rerank_v1", client, body=documents)
     assert type(infinity) is models.InfinityRerankResponse
     assert type(voyage) is models.VoyageRerankResponse
-    orders = ([one.text for one in tei], [one.document for one in infinity.results], [one.document for one in voyage.data])
+    orders = (
+        [one.text for one in tei],
+        [one.document for one in infinity.results],
+        [one.document for one in voyage.data],
+    )
     assert orders[0] == orders[1] == orders[2]
 
 
