@@ -116,7 +116,8 @@ class RequestMiddleware:
     def _presented(self, path: str, headers: Headers) -> ApiKey | None:
         """Return the API key in the headers of a request; None where none is required."""
         keys = self._service.keys
-        if not keys.required or path in OPEN_PATHS:
+        is_start = path == "/" and self._service.pages_only  # it leads to the console, which asks for a key
+        if not keys.required or path in OPEN_PATHS or is_start:
             return None
         clear = presented_key(headers)
         if clear is None:

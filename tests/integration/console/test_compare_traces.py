@@ -64,9 +64,9 @@ def test_a_trace_is_shown_replayed_and_tried_with_draft_rules(browser: Browser, 
 def test_feedback_of_users_is_on_its_documents(browser: Browser, site: Site) -> None:
     number, results = traced(site, query=f"{QUERY} once more")
     shown = site.ask("GET", f"/console/traces/{number}.json", site.search).json()
-    events = [{"kind": "click", "index": results[1]}, {"kind": "thumb", "index": results[0], "value": -1}]
-    body = {"request_id": shown["trace"]["request_id"], "events": events}
-    assert site.ask("POST", "/v1/feedback", site.search, json=body).status_code == 200
+    items = [{"kind": "click", "index": results[1]}, {"kind": "thumb", "index": results[0], "value": -1}]
+    body = {"request_id": shown["trace"]["request_id"], "items": items}
+    assert site.ask("POST", "/v1/feedback", site.search, json=body).status_code == 202
     for suffix in ("", "&model=tiny"):
         compared = site.ask("GET", f"/console/compare.json?trace={number}{suffix}", site.search).json()
         judged = {row["index"]: row["feedback"] for row in compared["comparison"]["documents"] if row["feedback"]}

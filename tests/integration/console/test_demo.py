@@ -110,6 +110,20 @@ def test_the_console_alone_reads_a_store_and_prunes_nothing(tmp_path: Path) -> N
         assert body["traces"] == []
 
 
+def test_the_root_of_the_console_alone_leads_to_signing_in(tmp_path: Path) -> None:
+    keys, address = tmp_path / "keys.json", f"sqlite:///{tmp_path}/traces.sqlite"
+    assert rerankd("keys", "add", "ops", "--admin", "--file", str(keys)).returncode == 0
+    TraceStore(address).close()
+    with (
+        serve("--url", address, "--api-keys-file", str(keys), program=CONSOLE) as served,
+        httpx.Client(base_url=served.url, trust_env=False, follow_redirects=True) as client,
+    ):
+        start = client.get("/")
+        assert (start.status_code, start.url.path) == (200, "/console/sign-in")
+        assert client.get("/console/traces.json").status_code == 401
+        assert client.get("/metrics").status_code == 401
+
+
 def test_contradicting_addresses_are_refused(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path}/a.sqlite"
     refused = rerankd("console", "--demo", "--url", address)
