@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from rerankd._common.instruction import IGNORED
+from rerankd.pipeline.pipeline import unknown_model_warnings
 from rerankd.pipeline.unhonoured import unhonoured
 from rerankd.scoring.encoder import TruncationOptions
+from rerankd.settings import load_settings
 from rerankd.types import TruncationOverrides
+from rerankd.wiring.engine import SettingsLoader, open_pool
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,11 @@ def test_options_that_have_no_effect(overrides: dict[str, Any], fields: list[str
     assert all(warning.endswith(" and was ignored") for warning in warnings)
     assert (IGNORED in warnings) == ("instruction" in overrides)
     assert IGNORED not in unhonoured(TruncationOverrides(**overrides), options, takes_instruction=True)
+
+
+def test_a_model_is_known_by_its_name_and_by_its_reference() -> None:
+    settings = load_settings(model="legal", models={"legal": "BAAI/bge-reranker-base"})
+    pool = open_pool(settings, SettingsLoader(settings))  # loads nothing
+    for name in (None, "", "legal", "BAAI/bge-reranker-base"):
+        assert unknown_model_warnings(pool, name) == []
+    assert unknown_model_warnings(pool, "x" * 200) == [f"model {'x' * 100!r} is unknown; 'legal' was used"]

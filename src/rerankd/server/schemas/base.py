@@ -21,6 +21,7 @@ from rerankd.server.schemas.field_support import (
     MAX_NAMED,
     NOTHING,
     REFUSED,
+    SILENT,
     RequestForm,
     ignored_fields,
     ignored_warnings,
@@ -101,10 +102,14 @@ class BaseRequestBody(BaseModel):
     @property
     def warnings(self) -> list[str]:
         """Warnings about fields that were ignored and values that were changed; each begins with the field's name."""
-        warnings = ignored_warnings(self.ignored_fields)
+        is_silent = self.form is None or self.model_fields_set <= SILENT[self.form]
+        return [] if is_silent else [*ignored_warnings(self.ignored_fields), *self._changed_values()]
+
+    def _changed_values(self) -> list[str]:
+        """Return the warnings about values of fields that are honoured, and about fields beside others that count."""
         if self.priority is None or self.priority == self.ranking_priority:
-            return warnings
-        return [*warnings, f"priority {self.priority} is not within 0 to 999; {self.ranking_priority} was used"]
+            return []
+        return [f"priority {self.priority} is not within 0 to 999; {self.ranking_priority} was used"]
 
     @property
     def ranking_priority(self) -> int | None:
@@ -180,26 +185,20 @@ class ScoringRequestBody(BaseRequestBody):
     chat_template_kwargs: Any = Field(None, description="Object whose instruction is an alias of instruction.")
 
     @property
-    def instructions(self) -> dict[str, str | None]:
-        """Instructions by the names that DashScope, SGLang and vLLM give them; the first counts."""
+    def requested_instruction(self) -> str | None:
+        """Instruction of the request: that of DashScope, SGLang and vLLM's templates where there is no other."""
+        return self.instruction or self.instruct or instruction_of(self.chat_template_kwargs)
+
+    def _instructions(self) -> dict[str, str | None]:
+        """Return the instructions by the names that clients give them; the first counts."""
         names = {"instruction": self.instruction, "instruct": self.instruct}
         return names | {"chat_template_kwargs.instruction": instruction_of(self.chat_template_kwargs)}
 
-    @property
-    def requested_instruction(self) -> str | None:
-        """Instruction of the request, under whichever name."""
-        return next((text for text in self.instructions.values() if text), None)
-
-    @property
-    def warnings(self) -> list[str]:
-        """Warnings about fields that were ignored and values that were changed."""
+    def _changed_values(self) -> list[str]:
         asked = self.requested_instruction
-        others = [name for name, text in self.instructions.items() if text and text != asked]
-        return [
-            *super().warnings,
-            *unread_options("chat_template_kwargs", self.chat_template_kwargs),
-            *(f"{name} is not the only instruction and was ignored" for name in others),
-        ]
+        others = [name for name, text in self._instructions().items() if text and text != asked]
+        options = unread_options("chat_template_kwargs", self.chat_template_kwargs)
+        return [*options, *(f"{name} is not the only instruction and was ignored" for name in others)]
 
     @property
     def activation(self) -> Activation:
@@ -214,6 +213,8 @@ def instruction_of(fields: Any) -> str | None:
         >>> instruction_of('{"instruction": "Retrieve statutes."}')
         'Retrieve statutes.'
     """
+    if fields is None:
+        return None
     instruction = _options_of(fields).get("instruction")
     return instruction if isinstance(instruction, str) else None
 

@@ -140,6 +140,13 @@ FIELDS: Final[Mapping[str, FieldSupport]] = {row.name: row for row in _rows()}
 HONOURED: Final[Mapping[RequestForm, frozenset[str]]] = {
     form: frozenset(row.name for row in FIELDS.values() if form in row.honoured) for form in FORMS
 }
+_CONDITIONAL: Final = frozenset(
+    {"instruct", "chat_template_kwargs", "kwargs", "top_k", "score_threshold", "rank_fields", "truncate_prompt_tokens"}
+    | {"queries", "data_1", "text_2", "data_2", "items"}
+)
+"""Fields whose warnings depend on their value or on the fields beside them; of two that exclude each other, one."""
+SILENT: Final[Mapping[RequestForm, frozenset[str]]] = {form: names - _CONDITIONAL for form, names in HONOURED.items()}
+"""Fields of which no warning ever comes, so that bodies without others need not be looked at."""
 REFUSED: Final[Mapping[RequestForm, frozenset[str]]] = {
     form: frozenset(row.name for row in FIELDS.values() if form in row.refused) for form in FORMS
 }

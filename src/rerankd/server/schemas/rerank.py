@@ -86,9 +86,12 @@ class RerankRequestBody(ScoringRequestBody):
             raise ValueError("Input should be true, false, 'only_second' or 'longest_first'") from None
 
     @property
-    def instructions(self) -> dict[str, str | None]:
-        """Instructions by the names that clients give them; the first counts."""
-        return super().instructions | {"kwargs.instruction": instruction_of(self.kwargs)}
+    def requested_instruction(self) -> str | None:
+        """Instruction of the request, under whichever name."""
+        return super().requested_instruction or instruction_of(self.kwargs)
+
+    def _instructions(self) -> dict[str, str | None]:
+        return super()._instructions() | {"kwargs.instruction": instruction_of(self.kwargs)}
 
     @property
     def ranking_query(self) -> str:
@@ -136,12 +139,10 @@ class RerankRequestBody(ScoringRequestBody):
         """Request for the sentences that answer the query; None for none."""
         return None if self.relevant_spans is None else self.relevant_spans.options
 
-    @property
-    def warnings(self) -> list[str]:
-        """Warnings about fields that were ignored and values that were changed."""
+    def _changed_values(self) -> list[str]:
         prompt_tokens = positive_or_none(self.truncate_prompt_tokens)
         return [
-            *super().warnings,
+            *super()._changed_values(),
             *unread_options("kwargs", self.kwargs),
             *beside("top_k", self.top_k, "top_n", self.top_n),
             *beside("score_threshold", self.score_threshold, "threshold", self.threshold),

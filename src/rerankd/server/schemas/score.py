@@ -72,10 +72,8 @@ class ScoreRequestBody(ScoringRequestBody):
             max_length=max(max_length, MIN_LENGTH) if max_length else None, long_documents=self.long_documents
         )
 
-    @property
-    def warnings(self) -> list[str]:
-        """Warnings about fields that were ignored and values that were changed."""
-        warnings = super().warnings
+    def _changed_values(self) -> list[str]:
+        warnings = super()._changed_values()
         for names in (QUERIES, DOCUMENTS):
             sides = list(self._sides(names).items())
             for name, texts in sides[1:]:
