@@ -198,7 +198,8 @@ class ScoringRequestBody(BaseRequestBody):
         asked = self.requested_instruction
         others = [name for name, text in self._instructions().items() if text and text != asked]
         options = unread_options("chat_template_kwargs", self.chat_template_kwargs)
-        return [*options, *(f"{name} is not the only instruction and was ignored" for name in others)]
+        ignored = (f"{name} is not the only instruction and was ignored" for name in others)
+        return [*super()._changed_values(), *options, *ignored]
 
     @property
     def activation(self) -> Activation:

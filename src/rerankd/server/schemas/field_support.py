@@ -142,7 +142,7 @@ HONOURED: Final[Mapping[RequestForm, frozenset[str]]] = {
 }
 _CONDITIONAL: Final = frozenset(
     {"instruct", "chat_template_kwargs", "kwargs", "top_k", "score_threshold", "rank_fields", "truncate_prompt_tokens"}
-    | {"queries", "data_1", "text_2", "data_2", "items"}
+    | {"queries", "data_1", "text_2", "data_2", "items", "priority", "relevant_spans"}
 )
 """Fields whose warnings depend on their value or on the fields beside them; of two that exclude each other, one."""
 SILENT: Final[Mapping[RequestForm, frozenset[str]]] = {form: names - _CONDITIONAL for form, names in HONOURED.items()}
