@@ -22,6 +22,7 @@ from rerankd.server.schemas.base import (
 )
 from rerankd.server.schemas.dialects import EmptyDocumentsError
 from rerankd.server.schemas.field_support import NOTHING
+from rerankd.server.schemas.tei import SIDES_SCHEMA
 from rerankd.settings import Settings
 from rerankd.types import TruncationOverrides, TruncationSide
 
@@ -167,7 +168,7 @@ class _TeiBody(EmbeddingBody):
 
     truncate: bool | None = Field(None, description="Set to false to refuse texts that are too long.")
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = Field(
-        None, description="Side that is truncated."
+        None, description="Side that is truncated; also in lower case.", json_schema_extra=SIDES_SCHEMA
     )
 
     def truncation_overrides(self) -> TruncationOverrides:

@@ -20,7 +20,7 @@ from rerankd.settings import Settings
 from rerankd.types import Document, TruncationOverrides
 
 # Generators of clients make one constant of "Left" and "left".
-_SIDES_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "enum": ["Left", "Right"]}, {"type": "null"}]}
+SIDES_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string", "enum": ["Left", "Right"]}, {"type": "null"}]}
 
 
 class _TruncatedBody(ScoringRequestBody):
@@ -28,7 +28,7 @@ class _TruncatedBody(ScoringRequestBody):
 
     truncate: bool | None = Field(None, description="Set to false to refuse pairs that are too long.")
     truncation_direction: Literal["Left", "Right", "left", "right"] | None = Field(
-        None, description="Side that is truncated; also in lower case.", json_schema_extra=_SIDES_SCHEMA
+        None, description="Side that is truncated; also in lower case.", json_schema_extra=SIDES_SCHEMA
     )
 
     def truncation_overrides(self) -> TruncationOverrides:
