@@ -116,7 +116,7 @@ def test_malformed_json(content: bytes, client: httpx.Client) -> None:
             assert_union_error(response, 400, path=path)
 
 
-@pytest.mark.parametrize("path", ["/nope", "/v1/nope", "/v3/rerank", "/v1", "/rerank/extra", "/%2e%2e/x", "/文"])
+@pytest.mark.parametrize("path", ["/nope", "/v1/nope", "/v4/rerank", "/v1", "/rerank/extra", "/%2e%2e/x", "/文"])
 def test_not_found(path: str, client: httpx.Client) -> None:
     assert_union_error(client.get(path), 404)
     assert_union_error(client.post(path, json=union_body()), 404)

@@ -53,7 +53,17 @@ def package(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     document.write_text(httpx.get(f"{served.url}/openapi.json", trust_env=False).text)
     overrides = {"application/x-ndjson": "text/plain"}
     config.write_text(json.dumps({"post_hooks": [], "content_type_overrides": overrides}))
-    command = [program, "generate", "--path", document, "--config", config, "--meta", "none", "--output-path"]
+    command: list[str | Path] = [
+        program,
+        "generate",
+        "--path",
+        document,
+        "--config",
+        config,
+        "--meta",
+        "none",
+        "--output-path",
+    ]
     done = subprocess.run([*command, root / NAME], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stdout, done.stdout

@@ -22,6 +22,7 @@ from rerankd.errors import (
     RetryableError,
     ScoringError,
     UnavailableError,
+    UnsupportedFieldError,
     UnsupportedMediaTypeError,
 )
 from rerankd.server.schemas.dialects import Dialect, EmptyDocumentsError, error_body
@@ -47,6 +48,7 @@ SCORING: Errors = (
     ScoringError,
     RerankdError,
     DeadlineExceededError,
+    UnsupportedFieldError,
 )
 """Errors of a handler that ranks or scores, in its dialect."""
 LOADING: Errors = (ModelNotFoundError, ScoringError, UnavailableError)
@@ -55,7 +57,7 @@ ADMIN: Errors = (*LOADING, InvalidRequestError, ConflictError)
 """Errors of a handler that changes models."""
 TRACES: Errors = (InvalidRequestError, NotFoundError, UnavailableError, MissingDependencyError)
 """Errors of a handler that reads or writes traces."""
-JOBS: Errors = (InvalidRequestError, NotFoundError, UnavailableError)
+JOBS: Errors = (InvalidRequestError, NotFoundError, UnavailableError, UnsupportedFieldError)
 """Errors of a handler that reads or writes jobs."""
 SEARCH: Errors = (*SCORING, NotFoundError, MissingDependencyError)
 """Errors of a handler that searches."""

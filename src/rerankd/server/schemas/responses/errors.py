@@ -13,13 +13,13 @@ class ErrorDetail(TypedDict):
     Attributes:
         message: what went wrong and how to fix it.
         type: stable code of the error, such as `invalid_request`.
-        param: always null.
+        param: field that a strict request cannot have; null for other errors.
         code: the same code.
     """
 
     message: str
     type: str
-    param: None
+    param: str | None
     code: str
 
 
