@@ -40,10 +40,10 @@ def pairs(result: RerankResult, query: str = QUERY) -> dict[tuple[str, str], flo
 
 def test_a_span_has_the_score_of_its_pair(mini: Reranker) -> None:
     for activation in ("sigmoid", "none"):
-        result = mini.rank(QUERY, DOCUMENTS, None, activation=activation, spans=EVERY)  # type: ignore[arg-type]
+        result = mini.rank(QUERY, DOCUMENTS, None, activation=activation, spans=EVERY)
         spans = pairs(result)
         assert len(spans) == 5
-        scores = mini.score(list(spans), activation=activation)  # type: ignore[arg-type]
+        scores = mini.score(list(spans), activation=activation)
         np.testing.assert_allclose(list(spans.values()), scores, atol=1e-6, rtol=0)
         whole = next(document for document in result if document.index == 4)
         assert [span.score for span in whole.spans or ()] == [whole.relevance_score]

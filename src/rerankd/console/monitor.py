@@ -43,7 +43,7 @@ from rerankd.server.service import Service
 from rerankd.traces.store import TraceStore
 
 Window = Literal["1h", "24h", "7d", "30d"]
-STEP_SECONDS, STEP_TRACES = 0.05, 500  # of summarizing, which halts the pages of others meanwhile
+REFRESH_SECONDS = 1.0  # that one step of summarizing takes
 MAX_ROWS = 50
 SECTIONS = ("traces", "instance", "prometheus")
 
@@ -78,7 +78,7 @@ class MonitorPages:
         return {**content, "is_complete": is_complete}
 
     def _summarize(self) -> bool:
-        return refresh_activity(self._service.trace_service.store, STEP_SECONDS, batch_size=STEP_TRACES)
+        return refresh_activity(self._service.trace_service.store, REFRESH_SECONDS)
 
     def _read(self, query: MonitorQuery, visitor: Visitor, instance: Sequence[Alert]) -> Mapping[str, Any]:
         store, now = self._service.trace_service.store, time.time()

@@ -11,7 +11,6 @@ from rerankd.errors import UnavailableError
 FIRST_WAIT = 1.0  # seconds that the first page waits: it has nothing else to show
 WAIT = 0.05
 FRESH_SECONDS = 10.0  # for which what was summarized is new enough
-REST = 2.0  # pause after a step, in multiples of the time that it took: pages share the interpreter with it
 STALE_SECONDS = 60.0  # after which a page says that newer rankings are missing
 
 
@@ -21,20 +20,14 @@ class SummaryRefresh:
     Args:
         refresh: summarizes some rankings, and returns True if there are more.
         clock: monotonic seconds.
-        sleep: waits for some seconds.
 
     Example:
         >>> refresh = SummaryRefresh(summarize_some)  # doctest: +SKIP
         >>> is_complete = await refresh.wait()  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        refresh: Callable[[], Awaitable[bool]],
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._refresh, self._clock, self._sleep = refresh, clock, sleep
+    def __init__(self, refresh: Callable[[], Awaitable[bool]], clock: Callable[[], float] = time.monotonic) -> None:
+        self._refresh, self._clock = refresh, clock
         self._task: asyncio.Task[None] | None = None
         self._completed: float | None = None
         self._is_first = True
@@ -58,11 +51,10 @@ class SummaryRefresh:
         return float("inf") if self._completed is None else self._clock() - self._completed
 
     async def _run(self) -> None:
-        began = step = self._clock()
+        began = self._clock()
         try:
             while await self._refresh():
-                await self._sleep(REST * (self._clock() - step))
-                began = step = self._clock()
+                pass
         except UnavailableError:  # the page reads the same database, and says so
             return
         self._completed = began

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, case, func, literal
 
 from rerankd.database import tables
 from rerankd.database.tables import SUMMARY_COUNTS, SUMMARY_TOTALS
-from rerankd.feedback.activity_summaries import BATCH_SIZE, HOUR, MINUTE, STAGES, refresh_summaries
+from rerankd.feedback.activity_summaries import HOUR, MINUTE, STAGES, refresh_summaries
 from rerankd.feedback.judged_rankings import refresh_judged_rankings
 from rerankd.feedback.monitoring import EVERYONE
 from rerankd.feedback.sketch import SketchSeries, unpack_sketches
@@ -116,16 +116,13 @@ def ratio(part: Floats, whole: Floats) -> Floats:
     return result
 
 
-def refresh_activity(
-    store: TraceStore, seconds: float, *, now: float | None = None, batch_size: int = BATCH_SIZE
-) -> bool:
+def refresh_activity(store: TraceStore, seconds: float, *, now: float | None = None) -> bool:
     """Bring summaries and judged rankings up to date.
 
     Args:
         store: store of traces and feedback.
         seconds: time after which no further batch is begun.
         now: seconds since 1970; None for the current time.
-        batch_size: traces that are summarized at once.
 
     Returns:
         True if there is more to do.
@@ -134,7 +131,7 @@ def refresh_activity(
         UnavailableError: the database cannot be reached.
     """
     until = time.monotonic() + seconds
-    has_more = refresh_summaries(store, seconds=seconds, now=now, batch_size=batch_size)
+    has_more = refresh_summaries(store, seconds=seconds, now=now)
     return refresh_judged_rankings(store, seconds=until - time.monotonic(), now=now) or has_more
 
 

@@ -64,16 +64,13 @@ class Summary:
         )
 
 
-def refresh_summaries(
-    store: TraceStore, *, seconds: float = float("inf"), now: float | None = None, batch_size: int = BATCH_SIZE
-) -> bool:
+def refresh_summaries(store: TraceStore, *, seconds: float = float("inf"), now: float | None = None) -> bool:
     """Add the traces that are new since the last call, by whichever instance.
 
     Args:
         store: store of traces.
         seconds: time after which no further batch is begun.
         now: seconds since 1970; None for the current time.
-        batch_size: traces of a batch.
 
     Returns:
         True if there are more.
@@ -83,8 +80,8 @@ def refresh_summaries(
     """
     until = time.monotonic() + seconds
     while True:
-        count = _add_batch(store, time.time() if now is None else now, batch_size)
-        if count < batch_size:
+        count = _add_batch(store, time.time() if now is None else now)
+        if count < BATCH_SIZE:
             return False
         if time.monotonic() > until:
             return True
@@ -106,11 +103,11 @@ def delete_old_summaries(store: TraceStore, *, now: float | None = None) -> None
         connection.execute(delete(tables.judged_ranking).where(tables.judged_ranking.c.minute < oldest))
 
 
-def _add_batch(store: TraceStore, now: float, most: int) -> int:
-    """Add the next traces to the summaries, `most` at most, and return how many there were."""
+def _add_batch(store: TraceStore, now: float) -> int:
+    """Add the next traces to the summaries, and return how many there were."""
     columns, state = tables.trace.c, tables.activity_state
     query = select(columns.id, columns.time, columns.tenant, columns.model, columns.version, columns.source)
-    query = query.add_columns(*(columns[name] for name in _NUMBERS)).order_by(columns.id).limit(most)
+    query = query.add_columns(*(columns[name] for name in _NUMBERS)).order_by(columns.id).limit(BATCH_SIZE)
     with store.connect() as connection:
         erased = connection.scalar(select(tables.store.c.erased))
         first = connection.scalar(select(state.c.traces)) or 0
@@ -121,11 +118,11 @@ def _add_batch(store: TraceStore, now: float, most: int) -> int:
     with translate_errors(), store.begin() as connection:
         is_unchanged = state.c.traces == first
         if not connection.execute(update(state).where(is_unchanged).values(traces=rows[-1].id + 1)).rowcount:
-            return most  # another instance was faster: go on from where it is
+            return BATCH_SIZE  # another instance was faster: go on from where it is
         # An erasure waits for this transaction, or made these rows invalid.
         if connection.scalar(select(tables.store.c.erased).with_for_update(read=True)) != erased:
             connection.rollback()
-            return most
+            return BATCH_SIZE
         _save(connection, summaries)
     return len(rows)
 

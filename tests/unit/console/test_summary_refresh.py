@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from rerankd.console import summary_refresh
-from rerankd.console.summary_refresh import FRESH_SECONDS, REST, STALE_SECONDS, SummaryRefresh
+from rerankd.console.summary_refresh import FRESH_SECONDS, STALE_SECONDS, SummaryRefresh
 from rerankd.errors import UnavailableError
 
 
@@ -35,20 +35,6 @@ async def test_all_rankings_are_summarized_before_the_page(clock: Clock) -> None
     assert more == []
 
 
-async def test_steps_leave_time_to_the_pages(clock: Clock) -> None:
-    more, pauses = [True, True, False], list[float]()
-
-    async def summarize() -> bool:
-        clock.now += 0.5
-        return more.pop(0)
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-
-    assert await SummaryRefresh(summarize, clock, sleep).wait() is True
-    assert pauses == [REST * 0.5] * 2
-
-
 async def test_what_is_fresh_is_not_summarized_again(clock: Clock) -> None:
     calls: list[float] = []
 
@@ -74,7 +60,7 @@ async def test_a_page_does_not_wait_for_a_long_run_and_later_pages_join_it(clock
 
     refresh = SummaryRefresh(summarize, clock)
     assert await refresh.wait() is False
-    assert list(await asyncio.gather(refresh.wait(), refresh.wait())) == [False, False]
+    assert await asyncio.gather(refresh.wait(), refresh.wait()) == [False, False]
     released.set()
     assert await refresh.wait() is True
     assert runs == 1

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from rerankd.database import tables
+from rerankd.feedback import activity_summaries
 from rerankd.feedback.activity_series import (
     WINDOWS,
     ActivitySeries,
@@ -152,10 +153,11 @@ def test_two_instances_add_each_trace_once(store: TraceStore) -> None:
     other.close()
 
 
-def test_many_traces_take_several_batches(store: TraceStore) -> None:
+def test_many_traces_take_several_batches(store: TraceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activity_summaries, "BATCH_SIZE", 3)
     store.write([build_trace(ranking(request_id=f"r{number}", at=NOW - number)) for number in range(8)])
-    assert refresh_summaries(store, seconds=-1, now=NOW, batch_size=3) is True
-    assert refresh_summaries(store, now=NOW, batch_size=3) is False
+    assert refresh_summaries(store, seconds=-1, now=NOW) is True
+    assert refresh_summaries(store, now=NOW) is False
     [total] = read_totals(store, TimeBuckets.ending(NOW, *WINDOWS["1h"]), tenant="search")
     assert total.sums["requests"] == 8
 

@@ -15,9 +15,9 @@ from rerankd.errors import DeadlineExceededError, OverloadedError, RateLimitedEr
 from rerankd.experiments.experiment import Experiment
 from rerankd.experiments.router import RoutingTable
 from rerankd.experiments.traffic import Traffic
+from rerankd.pipeline.applied_rules import INLINE_CHARACTERS
 from rerankd.pipeline.batch import run_batch
 from rerankd.pipeline.pipeline import Pipeline
-from rerankd.pipeline.spans import INLINE_CHARACTERS
 from rerankd.ranking.requests import build_request
 from rerankd.ranking.spans import MAX_SENTENCES, OTHER_MODEL
 from rerankd.types import Document, RankingRecord, RerankRequest, RerankResult, SpanOptions, TruncationOverrides

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from rerankd._common.instruction import IGNORED
-from rerankd.pipeline.pipeline import unknown_model_warnings
-from rerankd.pipeline.unhonoured import unhonoured
+from rerankd.pipeline.unhonoured import unhonoured, unknown_model_warnings
 from rerankd.scoring.encoder import TruncationOptions
 from rerankd.settings import load_settings
 from rerankd.types import TruncationOverrides

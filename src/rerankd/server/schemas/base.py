@@ -102,7 +102,7 @@ class BaseRequestBody(BaseModel):
     @property
     def warnings(self) -> list[str]:
         """Warnings about fields that were ignored and values that were changed; each begins with the field's name."""
-        is_silent = self.form is None or self.model_fields_set <= SILENT[self.form]
+        is_silent = self.form is not None and self.model_fields_set <= SILENT[self.form]
         return [] if is_silent else [*ignored_warnings(self.ignored_fields), *self._changed_values()]
 
     def _changed_values(self) -> list[str]:
