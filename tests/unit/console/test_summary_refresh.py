@@ -60,7 +60,7 @@ async def test_a_page_does_not_wait_for_a_long_run_and_later_pages_join_it(clock
 
     refresh = SummaryRefresh(summarize, clock)
     assert await refresh.wait() is False
-    assert await asyncio.gather(refresh.wait(), refresh.wait()) == [False, False]
+    assert list(await asyncio.gather(refresh.wait(), refresh.wait())) == [False, False]
     released.set()
     assert await refresh.wait() is True
     assert runs == 1
