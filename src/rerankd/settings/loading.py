@@ -21,18 +21,20 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from rerankd.errors import InvalidRequestError
 from rerankd.settings.checks import check_hosts, check_origins, check_url
-from rerankd.settings.topics import (
-    AccessSettings,
+from rerankd.settings.model_topics import (
     BatchingSettings,
     CacheSettings,
+    ModelSettings,
+    RankingSettings,
+    ServedModelSettings,
+)
+from rerankd.settings.topics import (
+    AccessSettings,
     ConsoleSettings,
     JobSettings,
     LoggingSettings,
-    ModelSettings,
-    RankingSettings,
     RegistrySettings,
     SearchSettings,
-    ServedModelSettings,
     ServerSettings,
     TraceSettings,
 )

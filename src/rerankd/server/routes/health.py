@@ -11,7 +11,7 @@ from rerankd.server.observability import metrics
 from rerankd.server.responses import json_response
 from rerankd.server.schemas.openapi import operation, operation_id
 from rerankd.server.schemas.openapi_errors import RETRY_AFTER
-from rerankd.server.schemas.responses.models import InfinityHealth, LivenessResponse, ReadinessResponse
+from rerankd.server.schemas.responses.health import InfinityHealth, LivenessResponse, ReadinessResponse
 from rerankd.server.service import Service
 
 
